@@ -1,0 +1,1 @@
+"""Intensity: tissue masks, bias fields and their correction."""

@@ -1,0 +1,75 @@
+"""Serial sections as runs of planes along Z.
+
+A section is what one cut of the tissue left on the block face: the planes ``z_start <= z < z_stop``. The sections of
+an acquisition cover its planes without gap or overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["Sections", "section_bounds"]
+
+Sections = tuple[tuple[int, int], ...]
+"""Planes ``(z_start, z_stop)`` of each section, in order."""
+
+
+def section_bounds(n_planes: int, sections: int | Sequence[Sequence[int]]) -> Sections:
+    """Return the first plane and the plane after the last of every section.
+
+    Parameters
+    ----------
+    n_planes : int
+        Planes of the volume along Z, at least 1.
+    sections : int or sequence of (z_start, z_stop)
+        Number of sections of equal depth (section i is planes ``round(i * Z / n)`` to ``round((i + 1) * Z / n)``),
+        or the bounds themselves, for sections of unequal depth.
+
+    Returns
+    -------
+    tuple of (int, int)
+        ``(z_start, z_stop)`` per section.
+
+    Raises
+    ------
+    ValueError
+        If there are no planes, fewer planes than sections, or bounds that leave planes out or overlap.
+
+    Examples
+    --------
+    >>> section_bounds(10, 3)
+    ((0, 3), (3, 7), (7, 10))
+    >>> section_bounds(10, [(0, 4), (4, 10)])
+    ((0, 4), (4, 10))
+    """
+    if n_planes < 1:
+        raise ValueError(f"the volume has {n_planes} planes along Z; at least 1 is needed")
+    if isinstance(sections, Sequence):
+        return _checked_bounds(n_planes, sections)
+    n_sections = int(sections)
+    if not 1 <= n_sections <= n_planes:
+        raise ValueError(
+            f"{n_sections} sections do not fit {n_planes} planes; give between 1 and {n_planes} sections"
+        )
+    edges = [round(i * n_planes / n_sections) for i in range(n_sections + 1)]
+    return tuple(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _checked_bounds(n_planes: int, sections: Sequence[Sequence[int]]) -> Sections:
+    expected = 0
+    bounds = []
+    for index, (z_start, z_stop) in enumerate(sections):
+        if z_start != expected:
+            fault = "leaves out" if z_start > expected else "overlaps"
+            low, high = sorted((expected, int(z_start)))
+            raise ValueError(
+                f"section {index} ({z_start} to {z_stop}) {fault} planes {low} to {high}; "
+                f"every section starts where the one before it stops, the first at 0"
+            )
+        if z_stop <= z_start:
+            raise ValueError(f"section {index} ({z_start} to {z_stop}) holds no plane; z_stop must exceed z_start")
+        bounds.append((int(z_start), int(z_stop)))
+        expected = int(z_stop)
+    if expected != n_planes:
+        raise ValueError(f"the sections end at plane {expected}, the volume has {n_planes} planes; they must agree")
+    return tuple(bounds)
