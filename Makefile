@@ -1,0 +1,49 @@
+# Two commands for a machine with Python 3.11 and make: `make demo` and `make test`.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: setup demo test test-cluster lint lock bench images clean help
+
+PYTEST_ARGS ?=
+DEMO := build/demo
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+help:         ## this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
+
+setup:        ## everything into .venv: locked packages, linumpy, Nextflow and its Java
+	@tools/setup.sh
+
+demo: setup   ## simulate a serial acquisition, correct it, say where the results are
+	python -m linumpy.simulate --output $(DEMO)/input
+	nextflow -log $(DEMO)/nextflow.log run . -work-dir $(DEMO)/work \
+	    --input $(DEMO)/input/samplesheet.csv --outdir $(DEMO)/results
+	@echo
+	@for image in $(CURDIR)/$(DEMO)/results/*/corrected.ome.zarr; do \
+	    echo "corrected image  $$image"; \
+	    echo "report           $${image%/*}/report.html"; \
+	done
+
+test: setup   ## all tests but those on a cluster (PYTEST_ARGS: more arguments for pytest)
+	python -m pytest -m 'not cluster' $(PYTEST_ARGS)
+
+test-cluster: setup  ## tests on a real Slurm with Apptainer and podman, which they install; needs root
+	python -m pytest -m cluster $(PYTEST_ARGS)
+
+lint: setup   ## ruff, mypy, codespell, nextflow lint
+	ruff check .
+	ruff format --check .
+	mypy
+	codespell
+	nextflow lint .
+
+lock: setup   ## resolve requirements/*.txt anew (UPGRADE=1: with the newest versions)
+	tools/lock.sh
+
+bench: setup  ## the figures of the README and docs
+	python -m benchmarks
+
+images:       ## CPU and CUDA images and their SIFs into build/images
+	containers/build.sh
+
+clean:        ## remove what the other targets made, .venv excepted
+	rm -rf build results .nextflow .nextflow.log* .pytest_cache .mypy_cache .ruff_cache .hypothesis
