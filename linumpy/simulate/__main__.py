@@ -1,0 +1,148 @@
+"""Write simulated acquisitions as OME-Zarr 0.5, with their true bias fields and a samplesheet.
+
+Example: ``python -m linumpy.simulate --output demo --variant serial_oct oblique``
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.core.common import JSON
+
+from linumpy.intensity.sections import section_bounds
+from linumpy.simulate.acquisition import (
+    DEFAULT_SHAPE,
+    DEFAULT_VOXEL_SIZE_UM,
+    Acquisition,
+    simulate_acquisition,
+)
+from linumpy.simulate.physics import VARIANTS
+
+SAMPLESHEET_COLUMNS = ("acquisition", "image", "n_sections", "sections", "mask", "channel", "timepoint")
+
+
+def write_acquisition(acquisition: Acquisition, folder: Path, name: str) -> dict[str, str]:
+    """Write image and true field as OME-Zarr 0.5 and return the samplesheet's row.
+
+    Sections of unequal depth go into ``<name>_sections.csv``. Existing stores of the name are replaced.
+    """
+    _write_ome_zarr(folder / f"{name}.ome.zarr", acquisition.volume, acquisition.voxel_size_mm, name)
+    _write_ome_zarr(
+        folder / f"{name}_bias.ome.zarr", acquisition.bias_field, acquisition.voxel_size_mm, f"{name}_bias"
+    )
+    row = dict.fromkeys(SAMPLESHEET_COLUMNS, "")
+    row.update(acquisition=name, image=f"{name}.ome.zarr")
+    n_sections = len(acquisition.sections)
+    if acquisition.sections == section_bounds(acquisition.volume.shape[0], n_sections):
+        row["n_sections"] = str(n_sections)
+    else:
+        row["sections"] = f"{name}_sections.csv"
+        with (folder / row["sections"]).open("w", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerows([("z_start", "z_stop"), *acquisition.sections])
+    return row
+
+
+def _write_ome_zarr(path: Path, image: NDArray[Any], voxel_mm: tuple[float, float, float], name: str) -> None:
+    """Write `image` with levels binned by two in XY; each level's centre of voxel 0 is at its true place."""
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    size_um = [round(1000 * size, 6) for size in voxel_mm]
+    datasets: list[JSON] = []
+    level, factor = image, 1
+    while True:
+        array = group.create_array(
+            f"s{len(datasets)}",
+            shape=level.shape,
+            dtype=level.dtype,
+            chunks=tuple(min(n, c) for n, c in zip(level.shape, (32, 160, 160), strict=True)),
+            dimension_names=("z", "y", "x"),
+        )
+        array[:] = level
+        scale = [size_um[0], size_um[1] * factor, size_um[2] * factor]
+        shift = [0.0, size_um[1] * (factor - 1) / 2, size_um[2] * (factor - 1) / 2]
+        transformations: list[JSON] = [
+            {"type": "scale", "scale": scale},
+            {"type": "translation", "translation": shift},
+        ]
+        datasets.append({"path": f"s{len(datasets)}", "coordinateTransformations": transformations})
+        if min(level.shape[1:]) < 128:
+            break
+        level, factor = _bin_by_two(level), 2 * factor
+    axes: list[JSON] = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
+    multiscale: JSON = {"name": name, "axes": axes, "datasets": datasets, "type": "mean"}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
+
+
+def _bin_by_two(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the means of 2 x 2 voxels in XY; an odd last row or column is left out."""
+    z, y, x = image.shape
+    blocks = image[:, : y // 2 * 2, : x // 2 * 2].reshape(z, y // 2, 2, x // 2, 2)
+    mean = blocks.mean(axis=(2, 4), dtype=np.float32)
+    binned: NDArray[Any] = (np.rint(mean) if np.issubdtype(image.dtype, np.integer) else mean).astype(
+        image.dtype
+    )
+    return binned
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line of ``python -m linumpy.simulate``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m linumpy.simulate",
+        description="Simulate serial acquisitions with known bias fields and write them with a samplesheet.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into (made if missing)")
+    parser.add_argument(
+        "--variant", nargs="+", default=["serial_oct"], choices=sorted(VARIANTS), metavar="NAME",
+        help=f"one acquisition each; default serial_oct; there are {', '.join(VARIANTS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--size", type=int, nargs=3, default=DEFAULT_SHAPE, metavar=("Z", "Y", "X"),
+        help="planes, rows, columns; default 160 300 340",
+    )  # fmt: skip
+    parser.add_argument("--sections", type=int, default=8, help="number of serial sections; default 8")
+    parser.add_argument(
+        "--voxel_size_um", type=float, nargs=3, default=DEFAULT_VOXEL_SIZE_UM, metavar=("Z", "Y", "X"),
+        help="voxel size in micrometres; default 10 20 20",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random draws; default 0")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the acquisitions asked for and print the path of their samplesheet."""
+    args = parse_args(argv)
+    args.output.mkdir(parents=True, exist_ok=True)
+    rows = []
+    try:
+        for variant in args.variant:
+            acquisition = simulate_acquisition(
+                tuple(args.size),
+                sections=args.sections,
+                voxel_size_um=tuple(args.voxel_size_um),
+                variant=variant,
+                seed=args.seed,
+            )
+            rows.append(write_acquisition(acquisition, args.output, variant))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    samplesheet = args.output / "samplesheet.csv"
+    with samplesheet.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, SAMPLESHEET_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(samplesheet)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
