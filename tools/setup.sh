@@ -28,14 +28,18 @@ install_python_packages() {
     "${pip[@]}" --no-deps --no-build-isolation --editable .
 }
 
+jars_are_whole() { (cd $venv/share/nextflow && sha256sum --quiet --strict --check -) <tools/nextflow/jars.sha256; }
+
 install_nextflow() {
-    local share=$venv/share/nextflow
-    if ! (cd $share && sha256sum --quiet --strict --check -) <tools/nextflow/jars.sha256 >/dev/null 2>&1; then
-        rm -rf $share && mkdir -p $share
-        $venv/bin/jgo --ignore-config --quiet --resolver python --timeout 120 --cache-dir $share \
-            --file tools/nextflow/jgo.toml --update sync
-        (cd $share && sha256sum --quiet --strict --check -) <tools/nextflow/jars.sha256
-        [ "$(find $share -name '*.jar' | wc -l)" = "$(wc -l <tools/nextflow/jars.sha256)" ]
+    local here=$PWD share=$venv/share/nextflow
+    if ! jars_are_whole >/dev/null 2>&1; then
+        rm -rf $share
+        # called beside its jgo.toml, jgo spreads the jars over two folders of its cache, differently where a JDK is
+        (cd tools/nextflow && "$here/$venv/bin/jgo" --ignore-config --quiet --resolver python --timeout 120 \
+            --cache-dir "$here/$share/jgo" --update sync)
+        find $share/jgo -name '*.jar' -exec mv -t $share {} +
+        rm -rf $share/jgo
+        jars_are_whole
     fi
     install -m 755 tools/nextflow/nextflow $venv/bin/nextflow
 }
