@@ -1,0 +1,256 @@
+"""A bias field as the control points of a cubic B-spline, exact at any voxel of any grid.
+
+N4 estimates the logarithm of the bias field as a tensor product of uniform cubic B-splines. Its control points, a few
+kilobytes, are the field: `Lattice.evaluate` gives the value at every voxel of a volume, or of any block of it, from
+the voxel's own position alone, so blocks computed apart fit together bit for bit.
+
+The spline spans the samples of the fit, from the first to the last. A position outside, up to a few voxels at each
+face of a subsampled volume, takes the value at the nearest end. (ITK's own reconstruction stretches the spline over
+the full grid instead, which moves the field by up to half a shrink step.)
+
+Axes are (Z, Y, X); positions are millimetres, the centre of voxel (0, 0, 0) at 0. Evaluation works in single
+precision along Y, where nearly all the arithmetic is, and in double before that; it needs 4 bytes per voxel of the
+result and one row of scratch per control point of Y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linumpy.n4 import bspline
+from linumpy.n4.grid import as_triple
+
+FORMAT = "linumpy.n4.lattice"
+FORMAT_VERSION = 1
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """Control points of a log bias field.
+
+    Parameters
+    ----------
+    coefficients : ndarray of float32, shape (cz, cy, cx)
+        Control points; an axis has at least 4 of them, or 1 where the field does not vary along it.
+    origin_mm : tuple of float
+        Position (z, y, x) of the first fit sample: parameter 0.
+    extent_mm : tuple of float
+        Distance (z, y, x) from the first fit sample to the last: parameter 1. 0 on an axis of one sample.
+
+    Raises
+    ------
+    ValueError
+        If the coefficients are not a finite 3-D array of such sizes, or the extent is negative.
+    """
+
+    coefficients: npt.NDArray[np.float32]
+    origin_mm: Triple
+    extent_mm: Triple
+
+    def __post_init__(self) -> None:
+        coefficients = np.ascontiguousarray(self.coefficients, np.float32)
+        if coefficients.ndim != 3 or any(n != 1 and n < bspline.DEGREE + 1 for n in coefficients.shape):
+            raise ValueError(
+                f"coefficients have shape {coefficients.shape}; a lattice has three axes with 1 or at least 4 "
+                "control points each"
+            )
+        if not np.isfinite(coefficients).all():
+            raise ValueError("coefficients hold values that are not finite; the fit that made them failed")
+        coefficients.flags.writeable = False
+        origin, extent = _triple(self.origin_mm, "origin_mm"), _triple(self.extent_mm, "extent_mm")
+        if min(extent) < 0:
+            raise ValueError(f"extent_mm is {extent}; the last sample must not lie before the first")
+        object.__setattr__(self, "coefficients", coefficients)
+        object.__setattr__(self, "origin_mm", origin)
+        object.__setattr__(self, "extent_mm", extent)
+
+    @property
+    def n_control_points(self) -> tuple[int, int, int]:
+        """Control points (z, y, x)."""
+        z, y, x = self.coefficients.shape
+        return z, y, x
+
+    def evaluate(
+        self,
+        shape: Sequence[int],
+        voxel_size_mm: float | Sequence[float],
+        *,
+        start: Sequence[float] = (0, 0, 0),
+        step: Sequence[float] = (1, 1, 1),
+        out: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Return the log bias field at the voxels of a grid.
+
+        Voxel (k, j, i) of the result lies at ``(start + (k, j, i) * step) * voxel_size_mm``. Its value depends on
+        nothing else: a block is the crop of the whole, bit for bit.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Shape (Z, Y, X) of the result.
+        voxel_size_mm : float or sequence of float
+            Voxel size (z, y, x).
+        start, step : sequence of float
+            First voxel and distance between voxels, in voxels of `voxel_size_mm`; may be fractional.
+        out : ndarray of float32, optional
+            C-contiguous array of `shape` to write into.
+
+        Returns
+        -------
+        ndarray of float32, shape (Z, Y, X)
+            Logarithm of the bias field; the corrected image is ``image / exp(field)``.
+
+        Raises
+        ------
+        ValueError
+            If `out` has another shape, dtype or layout.
+        """
+        size = as_triple(shape, "shape", integer=True)
+        voxel = as_triple(voxel_size_mm, "voxel_size_mm")
+        if out is None:
+            out = np.empty(size, np.float32)
+        elif out.shape != size or out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise ValueError(
+                f"out has shape {out.shape} and dtype {out.dtype}; it must be a C-contiguous float32 array of "
+                f"shape {size}"
+            )
+        z, y, x = (self._basis(axis, size[axis], voxel[axis], start[axis], step[axis]) for axis in range(3))
+        coefficients = self.coefficients.astype(np.float64)
+        for axis in np.flatnonzero(np.array(coefficients.shape) == 1):  # constant: four equal control points
+            coefficients = np.repeat(coefficients, bspline.DEGREE + 1, axis=axis)
+        taps = np.arange(bspline.DEGREE + 1)[:, None]
+        weights_y = y.weights.astype(np.float32)
+        for plane, first, weights in zip(out, z.first, z.weights, strict=True):
+            control_plane = _contract(coefficients[first : first + 4], weights)
+            control_rows = _contract(control_plane[:, x.first + taps].transpose(1, 0, 2), x.weights.T)
+            _expand_rows(control_rows.astype(np.float32), y.first, weights_y, plane)
+        return out
+
+    def _basis(self, axis: int, n: int, voxel_mm: float, start: float, step: float) -> bspline.Basis:
+        """Return the basis at `n` voxels of an axis; outside the fit's samples it is that of the nearest end."""
+        n_control_points = max(self.coefficients.shape[axis], bspline.DEGREE + 1)
+        relative = np.zeros(n)
+        if self.extent_mm[axis] > 0:
+            position = (start + np.arange(n) * step) * voxel_mm
+            relative = np.clip((position - self.origin_mm[axis]) / self.extent_mm[axis], 0.0, 1.0)
+        return bspline.basis(relative * (n_control_points - bspline.DEGREE), n_control_points)
+
+    def refine(self, axes: Sequence[bool] = (True, True, True)) -> Lattice:
+        """Return the same field with twice the spans (n -> 2n - 3) on the given axes; constant axes stay."""
+        coefficients: npt.NDArray[Any] = self.coefficients.astype(np.float64)
+        for axis, wanted in enumerate(axes):
+            if wanted and coefficients.shape[axis] > 1:
+                coefficients = bspline.refine(coefficients, axis)
+        return Lattice(coefficients.astype(np.float32), self.origin_mm, self.extent_mm)
+
+    def __add__(self, other: Lattice) -> Lattice:
+        """Return the sum of two fields on the same lattice.
+
+        Raises
+        ------
+        ValueError
+            If the lattices differ in control points, origin or extent.
+        """
+        if not isinstance(other, Lattice):
+            return NotImplemented
+        if self._geometry != other._geometry:
+            raise ValueError(
+                f"lattices differ: control points, origin and extent are {self._geometry} and {other._geometry}; "
+                "only lattices of one fit grid and level add up"
+            )
+        return Lattice(self.coefficients + other.coefficients, self.origin_mm, self.extent_mm)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both lattices have the same geometry and the same control points, bit for bit."""
+        if not isinstance(other, Lattice):
+            return NotImplemented
+        return self._geometry == other._geometry and np.array_equal(self.coefficients, other.coefficients)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def _geometry(self) -> tuple[tuple[int, int, int], Triple, Triple]:
+        return self.n_control_points, self.origin_mm, self.extent_mm
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the lattice as values that JSON can hold; `from_dict` gives it back bit for bit.
+
+        The keys are `type`, `version`, `quantity`, `spline_degree`, `axes` (the order of everything that follows),
+        `unit`, `origin_mm`, `extent_mm`, `n_control_points`, and `coefficients`, nested lists [z][y][x]. Control
+        points are written with the fewest digits that name their single-precision value.
+        """
+        digits = [float(str(value)) for value in self.coefficients.ravel()]
+        return {
+            "type": FORMAT,
+            "version": FORMAT_VERSION,
+            "quantity": "natural logarithm of the bias field; corrected image = image / exp(value)",
+            "spline_degree": bspline.DEGREE,
+            "axes": ["z", "y", "x"],
+            "unit": "millimeter",
+            "origin_mm": list(self.origin_mm),
+            "extent_mm": list(self.extent_mm),
+            "n_control_points": list(self.n_control_points),
+            "coefficients": np.array(digits, dtype=np.float64).reshape(self.coefficients.shape).tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Lattice:
+        """Return the lattice that `to_dict` described.
+
+        Raises
+        ------
+        ValueError
+            If `record` is not such a description, or of a version this release does not know.
+        """
+        if record.get("type") != FORMAT or record.get("version") != FORMAT_VERSION:
+            raise ValueError(
+                f"the record is of type {record.get('type')!r}, version {record.get('version')!r}; expected "
+                f"{FORMAT!r}, version {FORMAT_VERSION}, as written by Lattice.to_dict of this release"
+            )
+        try:
+            coefficients = np.array(record["coefficients"], np.float64).astype(np.float32)
+            declared = tuple(record["n_control_points"])
+            lattice = cls(coefficients, tuple(record["origin_mm"]), tuple(record["extent_mm"]))
+        except KeyError as error:
+            raise ValueError(f"the lattice record lacks {error}; it was cut short or edited") from None
+        if lattice.n_control_points != declared:
+            raise ValueError(
+                f"n_control_points says {declared}, the coefficients have shape {coefficients.shape}; "
+                "the record was cut short or edited"
+            )
+        return lattice
+
+
+def _triple(values: Sequence[float], name: str) -> Triple:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != 3 or not np.isfinite(numbers).all():
+        raise ValueError(f"{name} is {values!r}; give three finite numbers in the order (z, y, x)")
+    return numbers  # type: ignore[return-value]
+
+
+def _contract(terms: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the sum of four weighted terms, always added in this order (a BLAS would choose by shape)."""
+    return ((weights[0] * terms[0] + weights[1] * terms[1]) + weights[2] * terms[2]) + weights[3] * terms[3]
+
+
+def _expand_rows(
+    control_rows: npt.NDArray[np.float32],
+    first: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.float32],
+    plane: npt.NDArray[np.float32],
+) -> None:
+    """Write the rows (Y, X) of a plane: row y is the weighted sum of four control rows from ``first[y]`` on."""
+    for y, row in enumerate(plane):
+        terms = control_rows[first[y] : first[y] + 4]
+        w = weights[y]
+        np.multiply(terms[0], w[0], out=row)
+        row += terms[1] * w[1]
+        row += terms[2] * w[2]
+        row += terms[3] * w[3]
