@@ -34,7 +34,7 @@ lint: setup   ## ruff, mypy, codespell, nextflow lint
 	ruff format --check .
 	mypy
 	codespell
-	nextflow lint .
+	nextflow lint main.nf nextflow.config conf modules workflows
 
 lock: setup   ## resolve requirements/*.txt anew (UPGRADE=1: with the newest versions)
 	tools/lock.sh
