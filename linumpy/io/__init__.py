@@ -1,0 +1,1 @@
+"""OME-Zarr in and out: volumes, pyramids, fingerprints."""

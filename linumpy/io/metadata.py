@@ -1,0 +1,273 @@
+"""NGFF metadata of an image group: which arrays it holds and where their voxels lie.
+
+OME-Zarr 0.4 keeps it in ``.zattrs`` of a Zarr v2 group, 0.5 under ``ome`` in the attributes of a Zarr v3
+group. ome-zarr-models says whether a `multiscales` entry is valid; everything said about the arrays is said
+here without opening them. Rendering metadata (`omero`) is taken as it is found: a broken colour must not stop
+a correction.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from linumpy.io.errors import OmeZarrError
+
+__all__ = ["Axis", "Dataset", "ImageMetadata", "read_image_metadata"]
+
+OME_ZARR_VERSIONS = ("0.4", "0.5")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the arrays: `name`, `type` ("space", "time", "channel", ...) and `unit` as written."""
+
+    name: str
+    type: str | None
+    unit: str | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One level: its array's `path` in the group, `scale` and `translation` per axis in the axes' units."""
+
+    path: str
+    scale: tuple[float, ...]
+    translation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ImageMetadata:
+    """What the metadata of an image group says.
+
+    Parameters
+    ----------
+    path : Path
+        The group (for a bioformats2raw layout, the group of its one series).
+    version : str
+        "0.4" or "0.5".
+    name : str
+        Name of the multiscale image, or of the folder where it has none.
+    axes : tuple of Axis
+        In the order of the arrays' dimensions.
+    datasets : tuple of Dataset
+        Finest first.
+    channels : tuple of dict
+        `omero` channel metadata, empty where there is none.
+    """
+
+    path: Path
+    version: str
+    name: str
+    axes: tuple[Axis, ...]
+    datasets: tuple[Dataset, ...]
+    channels: tuple[dict[str, Any], ...]
+
+
+def read_image_metadata(path: str | Path) -> ImageMetadata:
+    """Read and check the NGFF metadata of an image group.
+
+    Parameters
+    ----------
+    path : path-like
+        Folder of the OME-Zarr image, or of a bioformats2raw layout that holds exactly one series.
+
+    Returns
+    -------
+    ImageMetadata
+        Transformations of the group and its datasets composed.
+
+    Raises
+    ------
+    OmeZarrError
+        If there is no OME-Zarr 0.4 or 0.5 image at `path`.
+    """
+    path = Path(path)
+    _require_folder(path)
+    attributes, version = _group_attributes(path)
+    if "bioformats2raw.layout" in attributes and "multiscales" not in attributes:
+        path = _only_series(path)
+        _require_folder(path)
+        attributes, version = _group_attributes(path)
+    return _parse_image(path, attributes, version)
+
+
+def _require_folder(path: Path) -> None:
+    if not path.exists():
+        raise OmeZarrError(path, "there is no such folder; check the path (only file systems are read)")
+    if path.is_file():
+        way_out = "unpack it" if path.suffix == ".zip" else "name the folder of the image"
+        raise OmeZarrError(path, f"this is a file, an OME-Zarr image is a folder; {way_out}")
+
+
+def _group_attributes(path: Path) -> tuple[Mapping[str, Any], str]:
+    """OME attributes of the group and the version of OME-Zarr that they stand for."""
+    node = _load_json(path / "zarr.json")
+    if node is not None:
+        if node.get("node_type") != "group":
+            raise OmeZarrError(
+                path, f"this is a Zarr {node.get('node_type')}, not an image group; name the folder above it"
+            )
+        attributes = node.get("attributes") or {}
+        ome = attributes.get("ome")
+        if isinstance(ome, Mapping):
+            version = str(ome.get("version", "0.5"))
+            if version != "0.5":
+                raise OmeZarrError(
+                    path, f"OME-Zarr {version!r} on Zarr v3 cannot be read, only 0.5; convert it to 0.5"
+                )
+            return ome, version
+        if "multiscales" in attributes:
+            raise OmeZarrError(
+                path,
+                "Zarr v3 with 'multiscales' outside 'ome' is neither OME-Zarr 0.4 nor 0.5; write it again",
+            )
+        raise OmeZarrError(
+            path, "a Zarr v3 group without 'ome' metadata is no OME-Zarr image; " + _look(path)
+        )
+    if _load_json(path / ".zarray") is not None:
+        raise OmeZarrError(path, "this is a Zarr array, not an image group; name the folder above it")
+    attributes = _load_json(path / ".zattrs")
+    if attributes is None and not (path / ".zgroup").is_file():
+        raise OmeZarrError(path, "no OME-Zarr image: it holds neither zarr.json nor .zattrs; " + _look(path))
+    attributes = attributes or {}
+    return attributes, "0.4"
+
+
+def _look(path: Path) -> str:
+    """Name the images one level below, the usual cause of a group without metadata."""
+    below = sorted(p.parent.name for pattern in ("*/zarr.json", "*/.zattrs") for p in path.glob(pattern))
+    return f"name one of the groups in it: {', '.join(below[:5])}" if below else "check the path"
+
+
+def _load_json(file: Path) -> dict[str, Any] | None:
+    try:
+        text = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise OmeZarrError(file, f"cannot be read ({error.strerror}); check the permissions") from error
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise OmeZarrError(file, f"is not valid JSON ({error}); copy the store again") from error
+    if not isinstance(content, dict):
+        raise OmeZarrError(file, "does not hold a JSON object; copy the store again")
+    return content
+
+
+def _only_series(path: Path) -> Path:
+    ome = _load_json(path / "OME" / "zarr.json")
+    if ome is not None:
+        ome = (ome.get("attributes") or {}).get("ome")
+    else:
+        ome = _load_json(path / "OME" / ".zattrs")
+    series = (ome or {}).get("series")
+    if series is None:  # the layout without the list: groups named 0, 1, ...
+        series = sorted((p.name for p in path.iterdir() if p.is_dir() and p.name.isdigit()), key=int)
+    if len(series) != 1:
+        names = ", ".join(str(name) for name in series) or "none"
+        raise OmeZarrError(
+            path,
+            f"bioformats2raw layout with {len(series)} series ({names}); name one, such as {path / '0'}",
+        )
+    return path / str(series[0])
+
+
+def _parse_image(path: Path, attributes: Mapping[str, Any], version: str) -> ImageMetadata:
+    raw_multiscales = attributes.get("multiscales")
+    if not isinstance(raw_multiscales, Sequence) or not raw_multiscales:
+        for kind, way_out in (
+            ("plate", "name one image of the plate (row/column/field)"),
+            ("well", "name one field of the well"),
+            ("labels", "name one label image in it"),
+            ("series", "name the series"),
+        ):
+            if kind in attributes:
+                raise OmeZarrError(path, f"'{kind}' metadata, but no image ('multiscales'); {way_out}")
+        raise OmeZarrError(path, "no image in it: 'multiscales' is missing or empty; " + _look(path))
+    raw = raw_multiscales[0]
+    if not isinstance(raw, Mapping):
+        raise OmeZarrError(path, "'multiscales' does not hold an object; write the metadata again")
+    if version == "0.4" and (found := raw.get("version", "0.4")) != "0.4":
+        raise OmeZarrError(path, f"OME-Zarr version {found!r} cannot be read, only 0.4 and 0.5; convert it")
+    multiscale = _validated(path, raw, version)
+    axes = tuple(
+        Axis(str(axis.name), axis.type, axis.unit if isinstance(axis.unit, str) else None)
+        for axis in multiscale.axes
+    )
+    if len(axes) < 3 or sum(axis.type == "space" for axis in axes) < 3:
+        names = "".join(axis.name for axis in axes)
+        raise OmeZarrError(
+            path, f"a 2-D image (axes {names}); a volume with axes z, y and x is needed: stack the planes"
+        )
+    outer = _affine(path, multiscale.coordinateTransformations, len(axes))
+    datasets = []
+    for dataset in multiscale.datasets:
+        scale, translation = _affine(path, dataset.coordinateTransformations, len(axes))
+        datasets.append(
+            Dataset(
+                dataset.path,
+                tuple(a * b for a, b in zip(outer[0], scale, strict=True)),
+                tuple(a * b + c for a, b, c in zip(outer[0], translation, outer[1], strict=True)),
+            )
+        )
+    omero = attributes.get("omero")
+    channels = omero.get("channels") if isinstance(omero, Mapping) else None
+    name = multiscale.name if isinstance(multiscale.name, str) and multiscale.name else path.name
+    return ImageMetadata(
+        path=path,
+        version=version,
+        name=name,
+        axes=axes,
+        datasets=tuple(datasets),
+        channels=tuple(dict(c) if isinstance(c, Mapping) else {} for c in channels or ()),
+    )
+
+
+def _validated(path: Path, raw: Mapping[str, Any], version: str) -> Any:
+    """Return the entry as a model of ome-zarr-models, whose faults become one line."""
+    from pydantic import ValidationError  # half a second with the models: only where an image is opened
+
+    if version == "0.4":
+        from ome_zarr_models.v04.multiscales import Multiscale
+    else:
+        from ome_zarr_models.v05.multiscales import Multiscale  # type: ignore[assignment]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "scale after translation": it composes them as meant
+            return Multiscale.model_validate(raw)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            where = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("tuple["))
+            text = f"{where}: {fault['msg']}" if where else fault["msg"]
+            if text not in faults:
+                faults.append(text)
+        raise OmeZarrError(
+            path,
+            f"invalid OME-Zarr {version} metadata in multiscales[0]: {'; '.join(faults)}; correct it",
+        ) from error
+
+
+def _affine(path: Path, transforms: Any, n_axes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    scale = (1.0,) * n_axes
+    translation = (0.0,) * n_axes
+    for transform in transforms or ():
+        values = getattr(transform, transform.type, None)
+        if not isinstance(values, list):
+            raise OmeZarrError(
+                path, f"the {transform.type} is kept in a file, which is not read; write the numbers in place"
+            )
+        if not all(math.isfinite(v) for v in values) or (transform.type == "scale" and min(values) <= 0):
+            raise OmeZarrError(path, f"{transform.type} {values}: finite numbers are needed, a scale above 0")
+        if transform.type == "scale":
+            scale = tuple(float(v) for v in values)
+        else:
+            translation = tuple(float(v) for v in values)
+    return scale, translation
