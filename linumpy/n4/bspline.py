@@ -1,7 +1,8 @@
 """Uniform cubic B-splines on one axis: the four weights of a position, and the refinement to twice the spans.
 
-An axis of `n` control points has `n - 3` spans. The parameter of a position runs from 0 to `n - 3`; its whole part
-names the span, and the four control points from there on weigh in with the cubic basis functions of the rest.
+An axis of `n` control points has `n - 3` spans. The parameter of a position runs from 0 to `n - 3`; its whole
+part names the span, and the four control points from there on weigh in with the cubic basis functions of the
+rest.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def basis(parameter: FloatArray, n_control_points: int) -> Basis:
 
 
 def fit_basis(n_samples: int, n_control_points: int) -> Basis:
-    """Return the basis at the samples of an axis as ITK places them: first at 0, last a little before the end.
+    """Return the basis at the samples of an axis as ITK places them: first at 0, last a little before the
+    end.
 
     An axis of one sample has a constant basis: all weight on the first control point.
     """

@@ -4,19 +4,20 @@ With `v` the log intensities in the mask and `b` the log bias field (0 at first)
 
 1. ``u = v - b``, and its histogram;
 2. the sharpened histogram gives the expected true value E(u) (`linumpy.n4.sharpen`);
-3. a cubic B-spline is fitted to the residual ``u - E(u)`` by Lee's scattered-data approximation, and added to `b`.
+3. a cubic B-spline is fitted to the residual ``u - E(u)`` by Lee's scattered-data approximation, and added to
+   `b`.
 
-A level ends when the update's coefficient of variation falls below 0.001 or its iterations are used up; then the
-lattice is refined to twice the spans without changing the field.
+A level ends when the update's coefficient of variation falls below 0.001 or its iterations are used up; then
+the lattice is refined to twice the spans without changing the field.
 
-ITK fits voxel by voxel over 4 x 4 x 4 control points. Here the samples lie on a grid, where both of Lee's sums are
-separable: with ``t`` the product of one weight per axis, ``sum(t**2)`` is a product of per-axis sums, and the
-control points ``sum(t**3 / sum(t**2) * r) / sum(t**2)`` are three small contractions. Same numbers, a few
-nanoseconds per voxel.
+ITK fits voxel by voxel over 4 x 4 x 4 control points. Here the samples lie on a grid, where both of Lee's
+sums are separable: with ``t`` the product of one weight per axis, ``sum(t**2)`` is a product of per-axis
+sums, and the control points ``sum(t**3 / sum(t**2) * r) / sum(t**2)`` are three small contractions. Same
+numbers, a few nanoseconds per voxel.
 
-Differences from ITK: voxels that are not finite and positive take no part; an axis of one sample is a constant; the
-mean update is summed in double precision, so the convergence test may stop one or two iterations apart; spans can be
-refined on some axes only.
+Differences from ITK: voxels that are not finite and positive take no part; an axis of one sample is a
+constant; the mean update is summed in double precision, so the convergence test may stop one or two
+iterations apart; spans can be refined on some axes only.
 
 Axes are (Z, Y, X).
 
@@ -83,11 +84,11 @@ def fit_log_bias_field(
         Position (z, y, x) of the first sample and distance between samples; they place the lattice and change
         no number of the fit.
     refinements : int or sequence of int, optional
-        Number of times that the spans are halved on each axis (z, y, x), after the first levels; default after
-        every level but the last. ``backend="cpu"`` has the default only.
+        Number of times that the spans are halved on each axis (z, y, x), after the first levels; default
+        after every level but the last. ``backend="cpu"`` has the default only.
     backend : {"native", "cpu", "gpu", "numpy"}
-        ``"native"``: compiled, on the CPU. ``"cpu"``: SimpleITK. ``"gpu"``: CuPy; without a CUDA device falls back
-        to ``"native"`` with a logged warning. ``"numpy"``: the plain array version.
+        ``"native"``: compiled, on the CPU. ``"cpu"``: SimpleITK. ``"gpu"``: CuPy; without a CUDA device falls
+        back to ``"native"`` with a logged warning. ``"numpy"``: the plain array version.
     workers : int, optional
         Threads; default all cores that this process may use. Changes no bit of the result (but SimpleITK's).
     progress : callable, optional
@@ -96,8 +97,8 @@ def fit_log_bias_field(
     Returns
     -------
     BiasFit
-        The lattice, the record of the levels, what computed it, and how many samples took part. With no sample in
-        the mask the field is 0 everywhere and a warning is logged.
+        The lattice, the record of the levels, what computed it, and how many samples took part. With no
+        sample in the mask the field is 0 everywhere and a warning is logged.
 
     Raises
     ------
@@ -114,7 +115,9 @@ def fit_log_bias_field(
     extent = tuple((n - 1) * step for n, step in zip(image.shape, spacing, strict=True))
     n_voxels = int(np.count_nonzero(inside))
     if n_voxels == 0:
-        log.warning("the mask holds no voxel with a finite, positive intensity: the bias field is 1 everywhere")
+        log.warning(
+            "the mask holds no voxel with a finite, positive intensity: the bias field is 1 everywhere"
+        )
         flat = Lattice(np.zeros(control_points, np.float32), tuple(origin_mm), extent)  # type: ignore[arg-type]
         return BiasFit(flat, (), "none", 0)
 
@@ -123,12 +126,21 @@ def fit_log_bias_field(
         from linumpy.n4 import itk
 
         coefficients, levels = itk.fit(
-            image, inside, control_points, iterations, n_refinements, spacing, workers=workers, progress=progress
+            image,
+            inside,
+            control_points,
+            iterations,
+            n_refinements,
+            spacing,
+            workers=workers,
+            progress=progress,
         )
         name = "simpleitk"
     else:
         passes = _passes(backend, image, inside, workers)
-        coefficients, levels = _iterate(passes, image.shape, control_points, iterations, n_refinements, progress)
+        coefficients, levels = _iterate(
+            passes, image.shape, control_points, iterations, n_refinements, progress
+        )
         name = passes.name
     lattice = Lattice(coefficients, tuple(origin_mm), extent)  # type: ignore[arg-type]
     return BiasFit(lattice, tuple(levels), name, n_voxels)
@@ -189,7 +201,9 @@ def _iterate(
             history.append(coefficient_of_variation(update, passes.n_voxels))
             if progress is not None:
                 progress(level, len(history) - 1, history[-1])
-        reported = tuple(1 if one else basis.n_control_points for one, basis in zip(constant, bases, strict=True))
+        reported = tuple(
+            1 if one else basis.n_control_points for one, basis in zip(constant, bases, strict=True)
+        )
         convergence = history[-1] if history else None
         levels.append(Level(reported, len(history), convergence, tuple(history)))  # type: ignore[arg-type]
         for axis, basis in enumerate(bases):
@@ -245,7 +259,9 @@ def _checked_control_points(
     if min(wanted) < bspline.DEGREE + 1:
         raise ValueError(f"n_control_points is {wanted}; a cubic B-spline needs at least 4 on each axis")
     z, y, x = (1 if n == 1 else cp for n, cp in zip(shape, wanted, strict=True))
-    last = [cp if cp == 1 else ((cp - 3) << times) + 3 for cp, times in zip((z, y, x), refinements, strict=True)]
+    last = [
+        cp if cp == 1 else ((cp - 3) << times) + 3 for cp, times in zip((z, y, x), refinements, strict=True)
+    ]
     if math.prod(last) > MAX_CONTROL_POINTS:
         raise ValueError(
             f"{(z, y, x)} control points refined {tuple(refinements)} times make a lattice of {tuple(last)}, more "

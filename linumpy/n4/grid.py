@@ -1,11 +1,11 @@
 """The grid that N4 fits on: which voxels of a volume are its samples, and where they lie.
 
 A fit does not need every voxel. `SampleGrid` takes every k-th voxel of each axis, the very voxels that
-`itk::ShrinkImageFilter` takes (no averaging, the grid centred on the axis), but keeps each sample at the position of
-the voxel it was taken from; ITK's shrunk image declares an origin that is up to half a voxel off.
+`itk::ShrinkImageFilter` takes (no averaging, the grid centred on the axis), but keeps each sample at the
+position of the voxel it was taken from; ITK's shrunk image declares an origin that is up to half a voxel off.
 
-Axes are in the order (Z, Y, X). Positions are millimetres in the frame of the volume: the centre of voxel (0, 0, 0)
-is at 0.
+Axes are in the order (Z, Y, X). Positions are millimetres in the frame of the volume: the centre of voxel (0,
+0, 0) is at 0.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class SampleGrid:
         shape : sequence of int
             Shape (Z, Y, X) of the volume, at least 1 on each axis.
         shrink_factor : int or sequence of int
-            Take every k-th voxel; one number for all axes or one per axis. A factor larger than the axis leaves one
-            sample.
+            Take every k-th voxel; one number for all axes or one per axis. A factor larger than the axis
+            leaves one sample.
 
         Raises
         ------
@@ -82,7 +82,8 @@ class SampleGrid:
             Voxel (z, y, x) of a larger volume at which this grid's volume begins.
         """
         z, y, x = (
-            (first + shift) * size for first, shift, size in zip(self.start, offset, voxel_size_mm, strict=True)
+            (first + shift) * size
+            for first, shift, size in zip(self.start, offset, voxel_size_mm, strict=True)
         )
         return z, y, x
 
@@ -97,7 +98,8 @@ def n_control_points(
 ) -> tuple[int, int, int]:
     """Return the number of control points of the first fitting level on each axis.
 
-    It is ``max(4, round(extent / spline distance))`` with the extent of the full volume, planes times voxel size.
+    It is ``max(4, round(extent / spline distance))`` with the extent of the full volume, planes times voxel
+    size.
 
     Parameters
     ----------

@@ -1,11 +1,12 @@
 """SimpleITK's N4 behind the same types: the reference backend.
 
-SimpleITK hands out no control points. The field that they make on a grid of our choosing determines them, though:
-`GetLogBiasFieldAsImage` on a dense grid over the lattice, and least squares on each axis, give them back to single
-precision. ITK runs the levels, and refines every axis after each level but the last.
+SimpleITK hands out no control points. The field that they make on a grid of our choosing determines them,
+though: `GetLogBiasFieldAsImage` on a dense grid over the lattice, and least squares on each axis, give them
+back to single precision. ITK runs the levels, and refines every axis after each level but the last.
 
-Axes are (Z, Y, X) here and (x, y, z) in SimpleITK: arrays pass as they are, sizes and spacings reversed. An axis of one
-sample, which ITK cannot fit, is dropped: the filter runs in two dimensions, or on a line repeated as a narrow image.
+Axes are (Z, Y, X) here and (x, y, z) in SimpleITK: arrays pass as they are, sizes and spacings reversed. An
+axis of one sample, which ITK cannot fit, is dropped: the filter runs in two dimensions, or on a line repeated
+as a narrow image.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import numpy.typing as npt
 from linumpy.n4 import bspline
 from linumpy.n4.record import Level
 
-SAMPLES_PER_SPAN = 4  # of the grid that control points are recovered from; 1 would do, the rest averages rounding
+SAMPLES_PER_SPAN = (
+    4  # of the grid that control points are recovered from; 1 would do, the rest averages rounding
+)
 
 
 def fit(
@@ -40,8 +43,8 @@ def fit(
     Raises
     ------
     ValueError
-        If `refinements` asks for anything but a refinement of every axis after each level, or fewer than two axes
-        have more than one sample.
+        If `refinements` asks for anything but a refinement of every axis after each level, or fewer than two
+        axes have more than one sample.
     """
     import SimpleITK as sitk
 
@@ -101,7 +104,9 @@ def _control_points(n4: Any, grid: Any, n_control_points: Sequence[int]) -> npt.
     import SimpleITK as sitk
 
     n_samples = [SAMPLES_PER_SPAN * (n - bspline.DEGREE) + bspline.DEGREE + 1 for n in n_control_points]
-    dense = sitk.Image(n_samples[::-1], sitk.sitkFloat32)  # ITK stretches the lattice over whatever grid it is given
+    dense = sitk.Image(
+        n_samples[::-1], sitk.sitkFloat32
+    )  # ITK stretches the lattice over whatever grid it is given
     values = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(dense)).astype(np.float64)
     for axis, (m, n) in enumerate(zip(n_samples, n_control_points, strict=True)):
         inverse = np.linalg.pinv(bspline.fit_basis(m, n).dense())

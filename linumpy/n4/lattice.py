@@ -1,16 +1,16 @@
 """A bias field as the control points of a cubic B-spline, exact at any voxel of any grid.
 
-N4 estimates the logarithm of the bias field as a tensor product of uniform cubic B-splines. Its control points, a few
-kilobytes, are the field: `Lattice.evaluate` gives the value at every voxel of a volume, or of any block of it, from
-the voxel's own position alone, so blocks computed apart fit together bit for bit.
+N4 estimates the logarithm of the bias field as a tensor product of uniform cubic B-splines. Its control
+points, a few kilobytes, are the field: `Lattice.evaluate` gives the value at every voxel of a volume, or of
+any block of it, from the voxel's own position alone, so blocks computed apart fit together bit for bit.
 
-The spline spans the samples of the fit, from the first to the last. A position outside, up to a few voxels at each
-face of a subsampled volume, takes the value at the nearest end. (ITK's own reconstruction stretches the spline over
-the full grid instead, which moves the field by up to half a shrink step.)
+The spline spans the samples of the fit, from the first to the last. A position outside, up to a few voxels at
+each face of a subsampled volume, takes the value at the nearest end. (ITK's own reconstruction stretches the
+spline over the full grid instead, which moves the field by up to half a shrink step.)
 
 Axes are (Z, Y, X); positions are millimetres, the centre of voxel (0, 0, 0) at 0. Evaluation works in single
-precision along Y, where nearly all the arithmetic is, and in double before that; it needs 4 bytes per voxel of the
-result and one row of scratch per control point of Y.
+precision along Y, where nearly all the arithmetic is, and in double before that; it needs 4 bytes per voxel
+of the result and one row of scratch per control point of Y.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class Lattice:
     ) -> npt.NDArray[np.float32]:
         """Return the log bias field at the voxels of a grid.
 
-        Voxel (k, j, i) of the result lies at ``(start + (k, j, i) * step) * voxel_size_mm``. Its value depends on
-        nothing else: a block is the crop of the whole, bit for bit.
+        Voxel (k, j, i) of the result lies at ``(start + (k, j, i) * step) * voxel_size_mm``. Its value
+        depends on nothing else: a block is the crop of the whole, bit for bit.
 
         Parameters
         ----------
@@ -182,9 +182,9 @@ class Lattice:
     def to_dict(self) -> dict[str, Any]:
         """Return the lattice as values that JSON can hold; `from_dict` gives it back bit for bit.
 
-        The keys are `type`, `version`, `quantity`, `spline_degree`, `axes` (the order of everything that follows),
-        `unit`, `origin_mm`, `extent_mm`, `n_control_points`, and `coefficients`, nested lists [z][y][x]. Control
-        points are written with the fewest digits that name their single-precision value.
+        The keys are `type`, `version`, `quantity`, `spline_degree`, `axes` (the order of everything that
+        follows), `unit`, `origin_mm`, `extent_mm`, `n_control_points`, and `coefficients`, nested lists
+        [z][y][x]. Control points are written with the fewest digits that name their single-precision value.
         """
         digits = [float(str(value)) for value in self.coefficients.ravel()]
         return {

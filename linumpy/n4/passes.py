@@ -1,20 +1,21 @@
 """The three passes over the voxels that one N4 iteration makes, and their plain array version.
 
-A fit keeps one number per voxel, the log intensity not yet explained by the bias field: ``u = log(image) - b``. Each
-pass reads it once, row by row:
+A fit keeps one number per voxel, the log intensity not yet explained by the bias field: ``u = log(image) -
+b``. Each pass reads it once, row by row:
 
 1. `Passes.histogram` counts `u` into 200 bins;
 2. `Passes.fit_residual` takes the residual ``u - E(u | v)`` and sums it into the control points;
 3. `Passes.subtract` evaluates the fitted update, takes it off `u`, and measures it.
 
-`u` is held relative to an offset near its middle, which keeps single precision's last bit near 1e-7. A voxel outside
-the mask holds `OUTSIDE`, a value that every pass carries along unharmed: its bin is one of its own, its residual 0.
+`u` is held relative to an offset near its middle, which keeps single precision's last bit near 1e-7. A voxel
+outside the mask holds `OUTSIDE`, a value that every pass carries along unharmed: its bin is one of its own,
+its residual 0.
 
-Histograms are counted in whole numbers, 2**-20 of a voxel: sums of whole numbers have no order, so the bits of a
-histogram depend on no partition, thread or device.
+Histograms are counted in whole numbers, 2**-20 of a voxel: sums of whole numbers have no order, so the bits
+of a histogram depend on no partition, thread or device.
 
-Arrays are (Z, Y, X). `ArrayPasses` is written for NumPy and CuPy; `linumpy.n4.compiled` and `linumpy.n4.cuda` hold
-the fast versions behind the same interface.
+Arrays are (Z, Y, X). `ArrayPasses` is written for NumPy and CuPy; `linumpy.n4.compiled` and `linumpy.n4.cuda`
+hold the fast versions behind the same interface.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def divide_where_reached(delta: Any, omega: Any, xp: Any) -> Any:
 class ArrayPasses:
     """The passes in plain array arithmetic, for NumPy or CuPy.
 
-    Needs about 40 bytes per voxel of scratch: meant for checking, and as the fallback where nothing faster runs.
+    Needs about 40 bytes per voxel of scratch: meant for checking, and as the fallback where nothing faster
+    runs.
 
     Parameters
     ----------
@@ -146,7 +148,9 @@ class ArrayPasses:
         bins = position >> FRACTION_BITS
         fraction = (position & (ONE - 1)).astype(xp.float32) * xp.float32(1 / ONE)
         residual = self.u - (base[bins] + fraction * slope[bins])
-        return divide_where_reached(self._contract(residual.astype(xp.float64), self.residual_bases), self.omega, xp)
+        return divide_where_reached(
+            self._contract(residual.astype(xp.float64), self.residual_bases), self.omega, xp
+        )
 
     def subtract(self, control_points: Any) -> Update:
         xp = self.xp

@@ -1,12 +1,13 @@
 """N3 histogram sharpening: what log intensity a voxel would have without the bias field.
 
-The bias field blurs the histogram of log intensities, roughly with a Gaussian. Sled et al. undo that blur with a
-Wiener filter and read from the sharpened histogram ``U`` the expected true value at each observed value ``v``:
+The bias field blurs the histogram of log intensities, roughly with a Gaussian. Sled et al. undo that blur
+with a Wiener filter and read from the sharpened histogram ``U`` the expected true value at each observed
+value ``v``:
 
     E(u | v) = (F * (u U))(v) / (F * U)(v),     U = max(0, W * H)
 
-where ``H`` is the histogram, ``F`` the Gaussian and ``W`` its regularised inverse. All on 512 points, in double
-precision; written for NumPy and CuPy alike.
+where ``H`` is the histogram, ``F`` the Gaussian and ``W`` its regularised inverse. All on 512 points, in
+double precision; written for NumPy and CuPy alike.
 
 References
 ----------

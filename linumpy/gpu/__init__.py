@@ -1,0 +1,31 @@
+"""GPU support: whether there is a CUDA device that CuPy can use.
+
+`GPU_AVAILABLE` is found out when it is first read, not at import: importing the package loads no CuPy and
+touches no device.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+__all__ = ["GPU_AVAILABLE"]
+
+GPU_AVAILABLE: bool
+"""True where CuPy imports and finds a CUDA device."""
+
+
+@cache
+def _gpu_available() -> bool:
+    try:
+        import cupy
+
+        return bool(cupy.cuda.runtime.getDeviceCount() > 0)
+    except Exception:  # a broken driver raises errors of CuPy's own; each of them means: no GPU here
+        return False
+
+
+def __getattr__(name: str) -> Any:
+    if name == "GPU_AVAILABLE":
+        return _gpu_available()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
