@@ -1,0 +1,90 @@
+"""Shape of the tissue mask: holes, closing of planes, closing along Z, small pieces.
+
+A closing never removes tissue: beyond the faces of the volume the mask goes on as it is at the face. All
+works on single planes (Y, X) of uint8, 0 or 1; the closing along Z keeps the planes that its reach spans.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["close_along_z", "disk", "fill_and_close", "keep_large"]
+
+UInt8 = NDArray[np.uint8]
+
+
+def disk(radius: int) -> UInt8:
+    """Return the disk of pixels within `radius` of its centre, uint8 (2 * radius + 1, 2 * radius + 1)."""
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    shape: UInt8 = (y * y + x * x <= radius * radius).astype(np.uint8)
+    return shape
+
+
+def fill_and_close(plane: UInt8, closing_radius: int) -> UInt8:
+    """Fill the holes of a plane (background without a 4-connected way out), then close it with a disk."""
+    if not plane.any():
+        return plane
+    import cv2
+
+    framed = cv2.copyMakeBorder(plane, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(framed, None, (0, 0), 2, flags=4)
+    filled: UInt8 = (framed[1:-1, 1:-1] != 2).view(np.uint8)
+    if closing_radius == 0:
+        return filled
+    r = closing_radius
+    # A frame of r suffices: further out the extended mask repeats what the disk's own rows and columns see.
+    extended = cv2.copyMakeBorder(filled, r, r, r, r, cv2.BORDER_REPLICATE)
+    closed = cv2.morphologyEx(extended, cv2.MORPH_CLOSE, disk(r))
+    return closed.view(np.uint8)[r:-r, r:-r]
+
+
+def keep_large(plane: UInt8, min_size: int) -> UInt8:
+    """Drop the 8-connected pieces of a plane that have fewer than `min_size` pixels."""
+    import cv2
+
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(plane, connectivity=8)
+    keep = statistics[:, cv2.CC_STAT_AREA] >= min_size
+    keep[0] = False
+    kept: UInt8 = keep[labels].view(np.uint8)
+    return kept
+
+
+def close_along_z(planes: Iterable[UInt8], n_planes: int, reach: int) -> Iterator[UInt8]:
+    """Close a stack of planes along Z with a structuring element of `reach` planes each way.
+
+    Parameters
+    ----------
+    planes : iterable of uint8 arrays (Y, X)
+        All planes of the volume, in order.
+    n_planes : int
+        Their number.
+    reach : int
+        Planes each way, 0 for no closing.
+
+    Yields
+    ------
+    uint8 array (Y, X)
+        Closed planes, in order, at most 2 * `reach` planes behind the input.
+    """
+    if reach == 0:
+        yield from planes
+        return
+    source = iter(planes)
+    masks: deque[UInt8] = deque()  # the last planes taken, those of the window below
+    n_taken = 0
+    dilated: deque[UInt8] = deque(maxlen=2 * reach + 1)
+    for z in range(-reach, n_planes + reach):
+        first, last = (min(max(edge, 0), n_planes - 1) for edge in (z - reach, z + reach))
+        while n_taken <= last:
+            masks.append(next(source))
+            n_taken += 1
+        while n_taken - len(masks) < first:
+            masks.popleft()
+        dilated.append(reduce(np.bitwise_or, masks))
+        if z >= reach:
+            yield reduce(np.bitwise_and, dilated)

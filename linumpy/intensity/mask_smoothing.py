@@ -1,0 +1,235 @@
+"""The tissue mask's anisotropic Gaussian over a volume that streams past.
+
+SciPy's ``gaussian_filter`` (mode 'reflect', truncated at 4 standard deviations) of the whole volume, plane
+by plane: a ring holds the XY-smoothed planes that the kernel along Z spans, so that every plane is read once
+and has its exact halo. The order of the axes differs from SciPy's (X, Y, Z here) and sums are single
+precision: relative differences of 3e-7.
+
+Arrays are (Z, Y, X); standard deviations are in voxels. Memory: a ring of block + 2 * radius planes of
+float32 and two blocks as read (one is read ahead while the other is smoothed).
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linumpy.intensity.mask_threshold import Tally
+
+__all__ = ["CpuSmoother", "GpuSmoother", "PlaneReader", "gaussian_radius", "gaussian_weights", "load_cupy"]
+
+logger = logging.getLogger(__name__)
+
+TRUNCATE = 4.0
+"""Standard deviations at which the kernel ends (SciPy's default)."""
+
+ReadPlanes = Callable[[int, int], NDArray[Any]]
+Float32 = NDArray[np.float32]
+
+
+def gaussian_radius(sigma: float) -> int:
+    """Return the voxels that the kernel reaches on either side."""
+    return int(TRUNCATE * sigma + 0.5)
+
+
+def gaussian_weights(sigma: float) -> Float32:
+    """Return the centre and one side of the normalised kernel."""
+    if sigma == 0:
+        return np.ones(1, np.float32)
+    side = np.exp(-0.5 * (np.arange(gaussian_radius(sigma) + 1) / sigma) ** 2)
+    weights: Float32 = (side / (side[0] + 2 * side[1:].sum())).astype(np.float32)
+    return weights
+
+
+def reflect(z: int, n_planes: int) -> int:
+    """Return the plane that stands for `z` beyond a face of the volume."""
+    z %= 2 * n_planes
+    return z if z < n_planes else 2 * n_planes - 1 - z
+
+
+class PlaneReader:
+    """Planes one after the other out of blocks that are read ahead.
+
+    Blocks end at multiples of `block_planes`, so that no chunk row is decoded twice where that is a multiple
+    of the image's chunk depth.
+    """
+
+    def __init__(self, read: ReadPlanes, z_start: int, z_stop: int, block_planes: int) -> None:
+        self._read, self._block_planes, self._z_stop = read, block_planes, z_stop
+        self._thread = ThreadPoolExecutor(1, "mask-read")
+        self._next = z_start
+        self._ahead: Future[NDArray[Any]] | None = None
+        self._request()
+        self._block: NDArray[Any] = np.empty((0, 0, 0))
+        self._block_start = z_start
+
+    def _request(self) -> None:
+        if self._next < self._z_stop:
+            stop = min(self._z_stop, (self._next // self._block_planes + 1) * self._block_planes)
+            self._ahead = self._thread.submit(self._read, self._next, stop)
+            self._next = stop
+        else:
+            self._ahead = None
+
+    def take(self, z: int, limit: int) -> NDArray[Any]:
+        """Return plane `z` and those after it in its block, up to `limit`; `z` never goes back."""
+        while z >= self._block_start + len(self._block):
+            if self._ahead is None:
+                raise IndexError(f"plane {z} lies beyond the last requested plane")
+            self._block_start += len(self._block)
+            self._block = self._ahead.result()
+            self._request()
+        return self._block[z - self._block_start : limit - self._block_start]
+
+    def close(self) -> None:
+        """Wait for a read under way and stop."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+class CpuSmoother:
+    """Smoothed planes `z_start` to `z_stop` of a volume, in order.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(z0, z1)`` gives planes (z1 - z0, Y, X) of any real dtype; called in ascending order from one
+        thread.
+    shape : (int, int, int)
+        Z, Y, X of the volume.
+    z_start, z_stop : int
+        Planes wanted.
+    sigma_xy, sigma_z : float
+        Standard deviations in voxels, 0 for none.
+    block_planes : int
+        Most planes asked for at once, from `read` and from `smooth`.
+    executor : Executor
+        Threads to smooth in.
+    """
+
+    def __init__(
+        self,
+        read: ReadPlanes,
+        shape: tuple[int, int, int],
+        z_start: int,
+        z_stop: int,
+        *,
+        sigma_xy: float,
+        sigma_z: float,
+        block_planes: int,
+        executor: Executor,
+    ) -> None:
+        self.n_planes = shape[0]
+        self.radius_z = gaussian_radius(sigma_z)
+        self.sigma_xy, self.sigma_z = sigma_xy, sigma_z
+        self.executor = executor
+        self._weights_xy, self._weights_z = gaussian_weights(sigma_xy), gaussian_weights(sigma_z)
+        self._loaded = max(0, z_start - self.radius_z)
+        self._last = min(self.n_planes, z_stop + self.radius_z)
+        self._reader = PlaneReader(read, self._loaded, self._last, block_planes)
+        self.ring = np.empty((min(block_planes + 2 * self.radius_z, self.n_planes), *shape[1:]), np.float32)
+
+    def smooth(self, z_start: int, out: Float32, tallies: Sequence[Tally] = ()) -> None:
+        """Write smoothed planes from `z_start` on into `out`; with tallies (one a thread), count them."""
+        self._load(min(z_start + len(out) + self.radius_z, self._last))
+        self._finish(z_start, out, tallies)
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._reader.close()
+
+    def _load(self, z_stop: int) -> None:
+        """Put the planes up to `z_stop` into the ring."""
+        while self._loaded < z_stop:
+            planes = self._reader.take(self._loaded, z_stop)
+            slots = [(self._loaded + i) % len(self.ring) for i in range(len(planes))]
+            _wait(self.executor.submit(self._put, *pair) for pair in zip(planes, slots, strict=True))
+            self._loaded += len(planes)
+
+    def _put(self, plane: NDArray[Any], slot: int) -> None:
+        from linumpy.intensity.mask_kernels import smooth_plane
+
+        smooth_plane(_as_float32(plane), self._weights_xy, self.ring[slot])
+
+    def _finish(self, z_start: int, out: Float32, tallies: Sequence[Tally]) -> None:
+        if not tallies:
+            _wait(self.executor.submit(self._smooth_z, z_start, out, [i], None) for i in range(len(out)))
+            return
+        groups = [(range(k, len(out), len(tallies)), tally) for k, tally in enumerate(tallies)]
+        _wait(self.executor.submit(self._smooth_z, z_start, out, *group) for group in groups)
+
+    def _smooth_z(self, z_start: int, out: Float32, planes: Sequence[int], tally: Tally | None) -> None:
+        for i in planes:
+            window = range(z_start + i - self.radius_z, z_start + i + self.radius_z + 1)
+            slots = np.array([reflect(z, self.n_planes) % len(self.ring) for z in window])
+            _smooth_and_count(self.ring, slots, self._weights_z, out[i], tally)
+
+
+class GpuSmoother(CpuSmoother):
+    """The same on a CUDA device: CuPy's ``gaussian_filter`` on blocks of planes with their halo.
+
+    The ring holds planes as read; counting stays on the CPU. Not bit for bit the CPU's values.
+    """
+
+    def __init__(self, cupy: ModuleType, ndimage: ModuleType, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._cupy, self._ndimage = cupy, ndimage
+
+    def _put(self, plane: NDArray[Any], slot: int) -> None:
+        values = _as_float32(plane)
+        self.ring[slot] = np.where(np.isfinite(values), values, np.float32(0))
+
+    def _finish(self, z_start: int, out: Float32, tallies: Sequence[Tally]) -> None:
+        first = max(0, z_start - self.radius_z)
+        stop = min(self.n_planes, z_start + len(out) + self.radius_z)
+        block = self._cupy.asarray(self.ring[[z % len(self.ring) for z in range(first, stop)]])
+        sigma = (self.sigma_z, self.sigma_xy, self.sigma_xy)
+        smoothed = self._ndimage.gaussian_filter(block, sigma, mode="reflect", truncate=TRUNCATE)
+        out[...] = self._cupy.asnumpy(smoothed[z_start - first : z_start - first + len(out)])
+        one = np.ones(1, np.float32)
+        for k, tally in enumerate(tallies):
+            for i in range(k, len(out), len(tallies)):
+                _smooth_and_count(out, np.array([i]), one, np.empty_like(out[i]), tally)
+
+
+def load_cupy() -> tuple[ModuleType, ModuleType] | None:
+    """Return ``cupy`` and ``cupyx.scipy.ndimage``; without a CUDA device None (a debug log line says why)."""
+    try:
+        cupy = importlib.import_module("cupy")
+        ndimage = importlib.import_module("cupyx.scipy.ndimage")
+        n_devices = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # beside ImportError, CuPy raises its own errors where the driver is missing
+        logger.debug("the mask is smoothed on the CPU: CuPy cannot be used (%s)", error)
+        return None
+    if n_devices == 0:
+        logger.debug("the mask is smoothed on the CPU: CuPy finds no CUDA device")
+        return None
+    return cupy, ndimage
+
+
+def _as_float32(plane: NDArray[Any]) -> Float32:
+    with np.errstate(over="ignore"):  # beyond single precision is infinite, and that counts as 0
+        return np.ascontiguousarray(plane, dtype=np.float32)
+
+
+def _smooth_and_count(
+    ring: Float32, slots: NDArray[Any], weights: Float32, out: Float32, tally: Tally | None
+) -> None:
+    from linumpy.intensity.mask_kernels import smooth_z
+
+    if tally is None:
+        smooth_z(ring, slots, weights, out, np.zeros(0, np.int64), np.zeros(2, np.float32))
+    else:
+        smooth_z(ring, slots, weights, out, tally.counts, tally.extremes)
+
+
+def _wait(futures: Any) -> None:
+    """Wait for all, in order; the first error is raised."""
+    for future in list(futures):
+        future.result()

@@ -1,0 +1,207 @@
+"""Thresholds of the tissue mask, from the histogram of a section's smoothed voxels.
+
+Otsu's threshold needs the extremes of a section before its first voxel can be binned. While a section
+streams past, its non-zero voxels are therefore counted in a *fine histogram* whose bins need no extremes:
+the leading 23 bits of the float32 pattern, 16,384 bins an octave. Counts are whole numbers that only add up,
+so nothing in here depends on blocks, threads or the order of planes.
+
+``otsu`` is scikit-image's ``threshold_otsu`` of the section's voxels: 256 equal bins between the extremes.
+The fine histogram tells the count below each of those bins' edges up to the voxels of the one fine bin that
+straddles it. That nearly always settles which bin maximises the variance between classes; where it does not,
+`otsu_if_certain` returns None and the caller counts exactly. The other methods are defined on the fine
+histogram itself.
+
+References
+----------
+Otsu 1979, doi:10.1109/TSMC.1979.4310076.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "KEY_SHIFT",
+    "METHODS",
+    "MIN_VOXELS",
+    "N_KEYS",
+    "SectionHistogram",
+    "Tally",
+    "bin_edges",
+    "otsu_if_certain",
+    "otsu_log",
+    "otsu_of_counts",
+]
+
+KEY_SHIFT = 9
+"""Low bits of a float32 pattern that the fine histogram leaves out."""
+N_KEYS = 1 << (32 - KEY_SHIFT)
+MIN_VOXELS = 100
+"""A section with fewer non-zero smoothed voxels has no tissue."""
+METHODS = ("otsu", "otsu_log")
+N_BINS = 256
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+class Tally:
+    """What one thread counts of a section: a fine histogram of all keys, and the extremes."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(N_KEYS, np.int64)  # untouched pages take no memory
+        self.extremes = np.array([np.inf, -np.inf], np.float32)
+
+
+@dataclass(frozen=True)
+class SectionHistogram:
+    """Fine histogram of the non-zero smoothed voxels of a section.
+
+    Attributes
+    ----------
+    counts : int64 array
+        Voxels per key, from the key of the least voxel to that of the greatest.
+    first_key : int
+        Key of ``counts[0]``.
+    minimum, maximum : float
+        Extremes, exact.
+    """
+
+    counts: Int64
+    first_key: int
+    minimum: float
+    maximum: float
+
+    @classmethod
+    def of(cls, tallies: list[Tally]) -> SectionHistogram:
+        """Sum what several threads counted."""
+        minimum = min(float(tally.extremes[0]) for tally in tallies)
+        maximum = max(float(tally.extremes[1]) for tally in tallies)
+        if minimum > maximum:
+            return cls(np.zeros(0, np.int64), 0, 0.0, 0.0)
+        first, last = (int(key) for key in _keys(np.array([minimum, maximum], np.float32)))
+        counts = np.zeros(last - first + 1, np.int64)
+        for tally in tallies:
+            counts += tally.counts[first : last + 1]
+        return cls(counts, first, minimum, maximum)
+
+    @property
+    def n_voxels(self) -> int:
+        """Non-zero voxels."""
+        return int(self.counts.sum())
+
+    @property
+    def values(self) -> Float64:
+        """Middle of each fine bin."""
+        edges = _values(np.arange(self.first_key, self.first_key + self.counts.size + 1))
+        return np.clip((edges[:-1] + edges[1:]) / 2, self.minimum, self.maximum)
+
+
+def _keys(values: Float32) -> Int64:
+    """Key of float32 values; keys sort like values."""
+    pattern = values.view(np.int32).astype(np.int64)
+    return np.where(pattern >= 0, pattern + 0x80000000, -1 - pattern) >> KEY_SHIFT
+
+
+def _values(keys: Int64) -> Float64:
+    """Return the least float32 value of each key, as float64 (infinities as the greatest finite value)."""
+    sortable = keys.astype(np.int64) << KEY_SHIFT
+    pattern = np.where(sortable >= 0x80000000, sortable - 0x80000000, 0xFFFFFFFF - sortable)
+    values = pattern.astype(np.uint32).view(np.float32).astype(np.float64)
+    limit = float(np.finfo(np.float32).max)
+    return np.nan_to_num(values, nan=limit, posinf=limit, neginf=-limit)
+
+
+def bin_edges(minimum: float, maximum: float) -> Float32:
+    """Return the edges of NumPy's (and so scikit-image's) 256 bins between two float32 extremes."""
+    edges: Float32 = np.histogram_bin_edges(np.array([minimum, maximum], np.float32), N_BINS)
+    return edges
+
+
+def _centres(edges: Float32) -> Float32:
+    return (edges[:-1] + edges[1:]) / np.float32(2)
+
+
+def otsu_of_counts(counts: Int64, edges: Float32) -> float:
+    """Return Otsu's threshold of counted bins: a bin centre, in single precision like scikit-image's."""
+    centres = _centres(edges)
+    return float(centres[int(np.argmax(_variance_between(counts.astype(np.float32), centres)))])
+
+
+def _variance_between(counts: NDArray[np.floating], centres: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Variance between the classes below and above each split, up to a constant."""
+    moments = counts * centres
+    below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
+    mean_below = np.cumsum(moments) / below
+    mean_above = (np.cumsum(moments[::-1]) / above[::-1])[::-1]
+    variance: NDArray[np.floating] = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
+    return variance
+
+
+def otsu_if_certain(histogram: SectionHistogram) -> float | None:
+    """Return ``threshold_otsu`` of the section's voxels, or None where the fine histogram cannot tell.
+
+    The voxels of a fine bin that straddles the edge of one of the 256 bins may belong to either side. To
+    first order their sides change the variance of one split against that of another by no more than the sum
+    of the absolute derivatives times the voxels in doubt; the best split is certain if it leads every other
+    by more than that and by more than single precision rounds.
+    """
+    edges = bin_edges(histogram.minimum, histogram.maximum)
+    if histogram.minimum == histogram.maximum:
+        return histogram.minimum
+    fine_edges = _values(histogram.first_key + np.arange(histogram.counts.size + 1))
+    cumulated = np.concatenate([[0], np.cumsum(histogram.counts)]).astype(np.float64)
+    inner = edges[1:-1].astype(np.float64)
+    straddling = np.searchsorted(fine_edges, inner, side="right") - 1
+    lower = cumulated[straddling]
+    upper = np.where(fine_edges[straddling] == inner, lower, cumulated[straddling + 1])
+    below = np.concatenate([(lower + upper) / 2, cumulated[-1:]])
+    in_doubt = (upper - lower) / 2
+
+    centres = _centres(edges).astype(np.float64)
+    variance, gradient = _variance_and_gradient(below, centres)
+    best = int(np.argmax(variance))
+    doubt = np.abs(gradient - gradient[best]) @ in_doubt
+    mean = np.diff(below, prepend=0.0) @ centres / below[-1]
+    contrast = (
+        np.sqrt(variance[best] / below[best] / (below[-1] - below[best])) if variance[best] > 0 else 0.0
+    )
+    rounding = 32 * np.finfo(np.float32).eps * variance[best] * (1 + 2 * abs(mean) / max(contrast, 1e-300))
+    certain = variance[best] - variance > 1.5 * doubt + rounding
+    certain[best] = True
+    return float(_centres(edges)[best]) if certain.all() else None
+
+
+def _variance_and_gradient(below: Float64, centres: Float64) -> tuple[Float64, Float64]:
+    """Return the variance between classes per split, and its derivative by the voxels below each edge.
+
+    With C the voxels below each upper bin edge, N all, M the cumulated moment and s = N M - M_total C, the
+    variance is s^2 / (C (N - C)); a voxel moved below edge k takes the step to the next centre off every M
+    beyond k.
+    """
+    n_all, count = below[-1], below[:-1]
+    moment = np.cumsum(np.diff(below, prepend=0.0) * centres)
+    steps = np.diff(centres)
+    difference = n_all * moment[:-1] - moment[-1] * count
+    product = np.maximum(count * (n_all - count), 1.0)
+    split, edge = np.ogrid[: count.size, : count.size]
+    slope = steps * count[:, None] - n_all * steps * (edge < split)
+    slope = slope + np.diag(n_all * centres[:-1] - moment[-1])
+    gradient = 2 * (difference / product)[:, None] * slope
+    gradient -= np.diag((difference / product) ** 2 * (n_all - 2 * count))
+    return difference**2 / product, gradient
+
+
+def otsu_log(histogram: SectionHistogram) -> float:
+    """Return Otsu's threshold of the logarithms of the positive voxels."""
+    values, counts = histogram.values, histogram.counts
+    positive = (values > 0) & (counts > 0)
+    logs, counts = np.log(values[positive]), counts[positive]
+    if logs.size < 2:
+        return histogram.maximum
+    best = int(np.argmax(_variance_between(counts.astype(np.float64), logs)))
+    return float(np.exp((logs[best] + logs[best + 1]) / 2))
