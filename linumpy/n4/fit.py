@@ -42,6 +42,7 @@ from linumpy.n4.lattice import Lattice
 from linumpy.n4.passes import ArrayPasses, Passes
 from linumpy.n4.record import BiasFit, Level
 from linumpy.n4.sharpen import N_HISTOGRAM_BINS, expected_log_intensity
+from linumpy.n4.workers import available_cores
 
 __all__ = ["BACKENDS", "BiasFit", "Level", "fit_log_bias_field"]
 
@@ -229,7 +230,12 @@ def coefficient_of_variation(update: Any, n_voxels: int) -> float:
 def _passes(
     backend: str, image: npt.NDArray[Any], inside: npt.NDArray[np.bool_], workers: int | None
 ) -> Passes:
-    return ArrayPasses(image, inside)
+    """Return what computes the passes for a backend; says so in the log where that is not what was asked for."""
+    if backend == "numpy":
+        return ArrayPasses(image, inside)
+    from linumpy.n4.native import NativePasses
+
+    return NativePasses(image, inside, workers or available_cores())
 
 
 def _checked_refinements(
