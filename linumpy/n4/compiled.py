@@ -28,7 +28,9 @@ from linumpy.n4 import target
 
 target.pin()
 
-from numba import njit  # noqa: E402  (after its target is pinned)
+from llvmlite import ir  # noqa: E402  (after the target is pinned)
+from numba import njit  # noqa: E402
+from numba.extending import intrinsic  # noqa: E402
 
 BRIDGED_GAP = 16
 
@@ -49,6 +51,25 @@ _RUNS = "int32[::1], int32[::1], int32[::1], int32[:, ::1]"
 
 def _kernel(signature: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
     return njit(signature, cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+
+
+def _extreme(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """Return a two-number minimum or maximum that LLVM recognises in a loop; Numba's own keeps it from vectorising."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def extreme(typing_context, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+            kind = arguments[0].type
+            function = builder.module.declare_intrinsic(name, [kind], ir.FunctionType(kind, [kind, kind]))
+            return builder.call(function, arguments, fastmath=("nnan", "nsz"))
+
+        return a(a, b), generate
+
+    return extreme
+
+
+_smaller = _extreme("llvm.minnum")
+_larger = _extreme("llvm.maxnum")
 
 
 @_kernel("int64(uint8[:, ::1], int32[::1], int32[::1], int32[::1])")
@@ -275,8 +296,8 @@ def subtract(  # type: ignore[no-untyped-def]  # noqa: ANN201
                         e = s + s * (s * e)
                         inside = value < _LIMIT
                         e = e if inside else _ZERO
-                        low = min(low, value)
-                        high = max(high, value if inside else -_OUTSIDE)
+                        low = _smaller(low, value)
+                        high = _larger(high, value if inside else -_OUTSIDE)
                         run_total += e
                         run_squares += e * e
                 else:
