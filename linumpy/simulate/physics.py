@@ -70,7 +70,7 @@ class Physics:
     """
 
     signal_level: float | None = None
-    attenuation_per_mm: float = 4.0
+    attenuation_per_mm: float = 3.0
     attenuation_spread: float = 0.2
     focus_depth_um: float = 60.0
     rayleigh_range_um: float = 250.0

@@ -1,0 +1,1 @@
+"""Quality control: metrics of a corrected acquisition, its report, scores against a known truth."""

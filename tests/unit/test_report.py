@@ -1,0 +1,245 @@
+"""The report: complete, self-contained, the same bytes every time, whatever is missing from the metrics."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jinja2
+import jsonschema
+import numpy as np
+import pytest
+
+from linumpy.qc import figures
+from linumpy.qc.report import Picture, render_batch_report, render_report
+from linumpy.simulate import simulate_acquisition
+from tests.report_examples import example
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "assets" / "metrics_schema.json").read_text())
+VOID = {"meta", "img", "input", "br", "rect", "line", "path"}
+
+
+class Page(HTMLParser):
+    """Collects what a page holds and fails on tags that do not nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.images: list[dict] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(html)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append(tag)
+        self.images += [attributes] if tag == "img" else []
+        self.references += [v for k, v in attrs if k in ("src", "href") and v]
+        self.ids += [v for k, v in attrs if k == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return example()
+
+
+@pytest.fixture(scope="module")
+def page(demo):
+    return Page(render_report(*demo))
+
+
+def special(name: str):
+    """Acquisitions at the edges of what there can be."""
+    if name == "one plane":
+        return example(simulate_acquisition((1, 30, 40), sections=1))
+    if name == "all empty":
+        return example(
+            simulate_acquisition((6, 30, 40), sections=2, empty_sections=(0, 1)), mode="per_section"
+        )
+    if name == "many thin sections":
+        tall = simulate_acquisition(
+            (180, 20, 24), sections=180, voxel_size_um=(100, 100, 100), empty_sections=(0, 9)
+        )
+        return example(tall)
+    if name == "unequal":
+        return example(simulate_acquisition((9, 30, 40), sections=((0, 1), (1, 7), (7, 9))))
+    return example(simulate_acquisition((8, 30, 40), sections=2), mode="global")
+
+
+SPECIAL = ["one plane", "all empty", "many thin sections", "unequal", "global only"]
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_every_kind_of_acquisition_has_a_report(name):
+    metrics, pictures = special(name)
+    jsonschema.validate(metrics, SCHEMA)
+    page = Page(render_report(metrics, pictures))
+    assert page.tags.count("tr") >= len(metrics["sections"])
+    assert "None" not in page.text
+    assert "nan" not in page.text.lower().split()
+
+
+def test_schema_refuses_what_is_missing_or_misspelt(demo):
+    metrics, _ = demo
+    jsonschema.validate(metrics, SCHEMA)
+    without = {k: v for k, v in metrics.items() if k != "summary"}
+    with pytest.raises(jsonschema.ValidationError, match="summary"):
+        jsonschema.validate(without, SCHEMA)
+    with pytest.raises(jsonschema.ValidationError, match="twopass"):
+        jsonschema.validate(metrics | {"mode": "twopass"}, SCHEMA)
+
+
+def test_a_missing_metric_is_an_error_not_a_gap(demo):
+    metrics, pictures = demo
+    with pytest.raises(jinja2.UndefinedError, match="missing_chunks"):
+        render_report({k: v for k, v in metrics.items() if k != "missing_chunks"}, pictures)
+
+
+def test_page_needs_nothing_from_outside(page, demo):
+    html = render_report(*demo)
+    assert all(r.startswith(("data:image/png;base64,", "#")) for r in page.references)
+    assert not re.search(r"https?://|@import|url\(", html)
+    assert {r[1:] for r in page.references if r.startswith("#")} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_same_bytes_every_time(demo):
+    assert render_report(*demo) == render_report(*example())
+
+
+def test_every_picture_has_an_alternative_text(page):
+    shown = [image for image in page.images if "src" in image]
+    assert len(shown) == 9
+    assert all(image["alt"] for image in shown)
+    assert len({image["alt"] for image in shown}) == 9
+
+
+def test_warnings_come_before_anything_else(demo):
+    metrics, pictures = demo
+    warnings = [{"code": "mask-leak", "message": f"agarose in the mask {i}", "section": i} for i in range(3)]
+    html = render_report(metrics | {"warnings": warnings}, pictures)
+    assert html.index("agarose in the mask 0") < html.index('class="tiles"') < html.index("<img")
+    assert "and 2 more of this kind" in html
+    assert html.count('class="flagged"') == 3
+    assert "No warnings" in render_report(*demo)
+
+
+def test_text_from_outside_is_escaped(demo):
+    metrics, pictures = demo
+    bad = "<script>alert(1)</script>"
+    html = render_report(metrics | {"warnings": [{"code": "x", "message": bad, "section": None}]}, pictures)
+    assert bad not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_table_holds_the_numbers(page, demo):
+    section = demo[0]["sections"][1]
+    assert f"{section['step_before']:.3f} →" in page.text
+    assert f"{100 * section['cv_after']:.1f} %" in page.text
+    assert "12–23" in page.text
+    assert "5 serial sections of 12 planes each" in page.text
+    assert "60\u00a0×\u00a070\u00a0×\u00a081 voxels" in page.text
+
+
+def test_before_and_after_share_one_scale():
+    ramp = np.linspace(0, 100, 64, dtype=np.float32).reshape(8, 8)
+    picture = Picture(ramp, np.ones_like(ramp), 0.5 * ramp, (0.1, 0.1), "yx", "z = 0")
+    images = [i for i in Page(render_report(example()[0], {"xy": picture})).images if "src" in i]
+    before, field, after = (decode(image["src"]) for image in images)
+    np.testing.assert_allclose(
+        after.astype(int), before / 2, atol=1.01
+    )  # rounding to 8 bits, twice; the top is clipped
+    assert len(np.unique(field)) == 1
+
+
+def decode(uri: str) -> np.ndarray:
+    """Read back the palette indices of one of our PNG files."""
+    data = base64.b64decode(uri.split(",", 1)[1])
+    width, height = struct.unpack(">II", data[16:24])
+    start = data.index(b"IDAT") + 4
+    size = struct.unpack(">I", data[start - 8 : start - 4])[0]
+    lines = np.frombuffer(zlib.decompress(data[start : start + size]), np.uint8).reshape(height, width + 1)
+    assert not lines[:, 0].any()
+    return lines[:, 1:]
+
+
+def test_png_maps_values_to_the_palette_and_survives_nan():
+    image = np.array([[0.0, 5.0, 10.0], [-3.0, np.nan, 99.0]], np.float32)
+    indices = decode(figures.to_data_uri(image, 0.0, 10.0, figures.grey_palette()))
+    np.testing.assert_array_equal(indices, [[0, 128, 255], [0, 0, 255]])
+
+
+def test_large_pictures_are_averaged_down():
+    image = np.tile(np.array([0.0, 10.0], np.float32), (30, 1000))
+    indices = decode(figures.to_data_uri(image, 0.0, 10.0, figures.grey_palette()))
+    assert indices.shape == (30, 666)  # 2000 columns: blocks of three, two left over
+    assert 80 < indices.min() < indices.max() < 175
+
+
+@pytest.mark.parametrize(
+    ("width_mm", "label"), [(6.8, "2 mm"), (1.33, "200 µm"), (100.0, "20 mm"), (3.4, "1 mm")]
+)
+def test_scale_bar_is_a_round_length_of_the_right_share(width_mm, label):
+    percent, text = figures.scale_bar(width_mm)
+    assert text == label
+    number, unit = text.split()
+    assert percent * width_mm / 100 == pytest.approx(float(number) * (1 if unit == "mm" else 1e-3), rel=1e-2)
+
+
+def test_nice_ticks_are_round_and_inside():
+    assert figures.nice_ticks(0, 10) == [0, 2, 4, 6, 8, 10]
+    assert figures.nice_ticks(-0.31, 0.31, 4) == [-0.2, 0, 0.2]
+
+
+def test_profile_is_broken_where_there_is_no_tissue():
+    chart = figures.profile_chart([1.0, None, 2.0, 3.0], [None] * 4, [2])
+    (_, before), (_, after) = chart.curves
+    assert before.count("M") == 2
+    assert after == ""
+    assert figures.profile_chart([None, None], [None, None], [1]) is None
+
+
+def test_pictures_must_match():
+    plane = np.zeros((4, 5), np.float32)
+    with pytest.raises(ValueError, match="one shape"):
+        Picture(plane, plane[:2], plane, (1, 1), "yx", "z = 0")
+    with pytest.raises(ValueError, match="axes is 'xy'"):
+        Picture(plane, plane, plane, (1, 1), "xy", "z = 0")
+
+
+def test_batch_report_is_sorted_linked_and_warns_first(demo):
+    metrics, _ = demo
+    warned = metrics | {
+        "acquisition": "a-first",
+        "warnings": [{"code": "missing-chunks", "message": "3 chunks are missing", "section": None}],
+    }
+    html = render_batch_report([metrics, warned])
+    page = Page(html)
+    assert [r for r in page.references if r.endswith(".html")] == [
+        "a-first/report.html", "a-first/report.html", "brain-07/report.html",
+    ]  # fmt: skip
+    assert html.index("3 chunks are missing") < html.index("<table")
+    assert "2 acquisitions were corrected; 1 of them carries warnings" in page.text
+    assert render_batch_report([warned, metrics]) == html
+    elsewhere = render_batch_report([metrics], links={"brain-07": "x.html"})
+    assert "x.html" in Page(elsewhere).references
