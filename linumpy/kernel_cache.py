@@ -1,12 +1,12 @@
 """Where compiled Numba kernels are looked for inside a read-only image.
 
-An image holds its kernels compiled, in ``__pycache__`` beside their sources. Numba asks for a folder that it can
-also write to, and where there is none it compiles everything again, in every task and without a word.
-`ScratchCacheLocator` gives it one: a private copy of the image's kernels in the temporary folder, made at the first
-use and removed at exit.
+An image holds its kernels compiled, in ``__pycache__`` beside their sources. Numba asks for a folder that it
+can also write to, and where there is none it compiles everything again, in every task and without a word.
+`ScratchCacheLocator` gives it one: a private copy of the image's kernels in the temporary folder, made at the
+first use and removed at exit.
 
-The images choose it with ``NUMBA_CACHE_LOCATOR_CLASSES=linumpy.kernel_cache.ScratchCacheLocator``. They pin the
-processor too (``NUMBA_CPU_NAME``, ``NUMBA_CPU_FEATURES``): a kernel compiled for another one is not taken.
+The images choose it with ``NUMBA_CACHE_LOCATOR_CLASSES=linumpy.kernel_cache.ScratchCacheLocator``. They pin
+the processor too (``NUMBA_CPU_NAME``, ``NUMBA_CPU_FEATURES``): a kernel compiled for another is not taken.
 """
 
 import atexit
