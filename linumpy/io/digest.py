@@ -1,0 +1,94 @@
+"""A digest of decoded voxels that does not depend on how they are stored or in which blocks they pass by.
+
+Each plane is hashed by itself (BLAKE3 over its little-endian voxels in C order, so that slabs can be hashed
+apart and merged), then the planes' digests in order after a line with type and shape. BLAKE3 takes 0.13 ns a
+byte on one core where SHA-256 takes 0.5 with the processor's own instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from blake3 import blake3
+
+__all__ = ["VolumeDigest"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class VolumeDigest:
+    """Digest of a volume, taken plane by plane.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Voxels along Z, Y, X.
+    dtype : dtype-like
+        Type of the voxels; its byte order is no part of the digest.
+
+    Examples
+    --------
+    >>> volume = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+    >>> whole, parts = VolumeDigest(volume.shape, volume.dtype), VolumeDigest(volume.shape, ">u2")
+    >>> whole.update(0, volume)
+    >>> parts.update(1, volume[1:])
+    >>> parts.update(0, volume[:1])
+    >>> whole.hexdigest() == parts.hexdigest()
+    True
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: Any) -> None:
+        z, y, x = (int(n) for n in shape)
+        self.shape = (z, y, x)
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self._planes: dict[int, bytes] = {}
+
+    def update(self, z0: int, block: Array) -> None:
+        """Take whole planes; each counts once, the last time it is given.
+
+        Parameters
+        ----------
+        z0 : int
+            Index of the first plane.
+        block : ndarray of shape (n, Y, X)
+            Planes in the type of the volume.
+
+        Raises
+        ------
+        ValueError
+            If the planes have another type or size, or lie outside the volume.
+        """
+        if block.dtype.newbyteorder("<") != self.dtype or block.shape[1:] != self.shape[1:]:
+            raise ValueError(
+                f"planes {block.shape[1:]} of {block.dtype}, the volume has {self.shape[1:]} of {self.dtype}"
+            )
+        if z0 < 0 or z0 + len(block) > self.shape[0]:
+            raise ValueError(f"planes {z0} to {z0 + len(block)} of a volume with {self.shape[0]}")
+        for z, plane in enumerate(block, start=z0):
+            self._planes[z] = blake3(np.ascontiguousarray(plane, dtype=self.dtype).data.cast("B")).digest()
+
+    def merge(self, other: VolumeDigest) -> None:
+        """Take the planes that another digest of the same volume has seen."""
+        if (other.shape, other.dtype) != (self.shape, self.dtype):
+            raise ValueError(f"digest of {other.shape} {other.dtype} merged into {self.shape} {self.dtype}")
+        self._planes.update(other._planes)
+
+    def hexdigest(self) -> str:
+        """Return the digest in hexadecimal, 64 characters.
+
+        Raises
+        ------
+        ValueError
+            If planes have not been given.
+        """
+        missing = [z for z in range(self.shape[0]) if z not in self._planes]
+        if missing:
+            raise ValueError(
+                f"{len(missing)} of {self.shape[0]} planes were not digested, the first is {missing[0]}"
+            )
+        result = blake3(f"{self.dtype.name} {self.shape}\n".encode())
+        for z in range(self.shape[0]):
+            result.update(self._planes[z])
+        return result.hexdigest()
