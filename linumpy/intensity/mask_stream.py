@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from linumpy.intensity.mask_morphology import close_along_z, fill_and_close, keep_large
 from linumpy.intensity.mask_smoothing import CpuSmoother, GpuSmoother, ReadPlanes, gaussian_radius, load_cupy
+from linumpy.intensity.mask_split import HistogramSplit, split_histogram
 from linumpy.intensity.mask_threshold import (
     METHODS,
     MIN_VOXELS,
@@ -111,6 +112,12 @@ class SectionMask:
         Non-zero smoothed voxels.
     reads : int
         How often the section's planes were read.
+    split : HistogramSplit or None
+        Background and tissue as the section's own histogram shows them, whatever the method.
+    borrowed_from : int or None
+        Section whose threshold was taken because this one's classes could not be trusted (method ``robust``).
+    captured, leaked : float
+        Share of the voxels above, and of those below, the threshold of `split` that the threshold takes for tissue.
     """
 
     index: int
@@ -120,6 +127,10 @@ class SectionMask:
     tissue_share: float
     n_nonzero: int
     reads: int
+    split: HistogramSplit | None = None
+    borrowed_from: int | None = None
+    captured: float = 0.0
+    leaked: float = 0.0
 
 
 class MaskMemory(NamedTuple):
@@ -175,7 +186,8 @@ def mask_memory(
 
 
 def _kept_bytes(shape: tuple[int, int, int], n_planes: int, settings: MaskSettings) -> int:
-    return _fixed_bytes(shape, settings, smoothers=1) + 4 * n_planes * shape[1] * shape[2]
+    smoothers = 2 if settings.method == "robust" else 1  # it may look ahead for a section to borrow from
+    return _fixed_bytes(shape, settings, smoothers) + 4 * n_planes * shape[1] * shape[2]
 
 
 def _fixed_bytes(shape: tuple[int, int, int], settings: MaskSettings, smoothers: int) -> int:
@@ -245,51 +257,36 @@ class _Stream:
                     yield z, block.view(bool)
                 if on_section:
                     share = n_tissue / ((stop - start) * self.shape[1] * self.shape[2])
-                    threshold, n_nonzero, reads = self.thresholds[index]
-                    on_section(SectionMask(index, start, stop, threshold, share, n_nonzero, reads))
+                    on_section(replace(self.records[index], tissue_share=share))
 
     def _planes(self) -> Generator[UInt8, None, None]:
         """Yield the mask of every plane, all but the closing along Z."""
         with closing(self._smoother(0, self.shape[0])) as smoother:
-            for start, stop in self.bounds:
-                yield from self._section(smoother, start, stop)
+            for index, (start, stop) in enumerate(self.bounds):
+                yield from self._section(smoother, index, start, stop)
 
-    def _section(self, smoother: CpuSmoother, start: int, stop: int) -> Iterator[UInt8]:
+    def _section(self, smoother: CpuSmoother, index: int, start: int, stop: int) -> Iterator[UInt8]:
         limit = self.settings.max_bytes
         keep = limit is None or _kept_bytes(self.shape, stop - start, self.settings) <= limit
         smoothed = np.empty((stop - start if keep else self.block_planes, *self.shape[1:]), np.float32)
-        tallies = [Tally() for _ in range(self.settings.n_workers)]
-        for z, n in self._block_ranges(start, stop):
-            offset = z - start if keep else 0
-            smoother.smooth(z, smoothed[offset : offset + n], tallies)
-
-        n_passes = 0
+        histogram = self._count(smoother, index, smoothed, keep)
 
         def again() -> Iterator[Float32]:
             """Yield the section's smoothed planes once more, from memory or from another read."""
-            nonlocal n_passes
-            n_passes += 1
             if keep:
                 yield from (smoothed[z - start : z - start + n] for z, n in self._block_ranges(start, stop))
                 return
+            self.reads[index] += 1
             with closing(self._smoother(start, stop)) as second:
                 for z, n in self._block_ranges(start, stop):
                     second.smooth(z, smoothed[:n])
                     yield smoothed[:n]
 
-        histogram = SectionHistogram.of(tallies)
-        del tallies
-        threshold = _threshold(histogram, self.settings.method, again)
-        n_reads = 1 if keep else 1 + n_passes + (threshold is not None)
-        self.thresholds.append((threshold, histogram.n_voxels, n_reads))
-        if threshold is None:
-            empty = np.zeros(self.shape[1:], np.uint8)
-            yield from (empty for _ in range(start, stop))
-        else:
-            plane_mask = partial(_plane_mask, threshold=np.float32(threshold), settings=self.settings)
-            for block in again():
-                yield from list(self.executor.map(plane_mask, block))
-
+        split = split_histogram(histogram)
+        threshold, borrowed_from = self._threshold(index, histogram, split, again)
+        if not keep and threshold is not None:
+            blocks = again()
+        ...
     def _block_ranges(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         for z in range(start, stop, self.block_planes):
             yield z, min(self.block_planes, stop - z)

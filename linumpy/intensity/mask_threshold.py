@@ -30,7 +30,9 @@ __all__ = [
     "N_KEYS",
     "SectionHistogram",
     "Tally",
+    "best_split",
     "bin_edges",
+    "key_values",
     "otsu_if_certain",
     "otsu_log",
     "otsu_of_counts",
@@ -41,7 +43,7 @@ KEY_SHIFT = 9
 N_KEYS = 1 << (32 - KEY_SHIFT)
 MIN_VOXELS = 100
 """A section with fewer non-zero smoothed voxels has no tissue."""
-METHODS = ("otsu", "otsu_log")
+METHODS = ("otsu", "otsu_log", "robust")
 N_BINS = 256
 
 Float32 = NDArray[np.float32]
@@ -97,7 +99,7 @@ class SectionHistogram:
     @property
     def values(self) -> Float64:
         """Middle of each fine bin."""
-        edges = _values(np.arange(self.first_key, self.first_key + self.counts.size + 1))
+        edges = key_values(np.arange(self.first_key, self.first_key + self.counts.size + 1))
         return np.clip((edges[:-1] + edges[1:]) / 2, self.minimum, self.maximum)
 
 
@@ -107,7 +109,7 @@ def _keys(values: Float32) -> Int64:
     return np.where(pattern >= 0, pattern + 0x80000000, -1 - pattern) >> KEY_SHIFT
 
 
-def _values(keys: Int64) -> Float64:
+def key_values(keys: Int64) -> Float64:
     """Return the least float32 value of each key, as float64 (infinities as the greatest finite value)."""
     sortable = keys.astype(np.int64) << KEY_SHIFT
     pattern = np.where(sortable >= 0x80000000, sortable - 0x80000000, 0xFFFFFFFF - sortable)
@@ -142,6 +144,11 @@ def _variance_between(counts: NDArray[np.floating], centres: NDArray[np.floating
     return variance
 
 
+def best_split(counts: Float64, values: Float64) -> int:
+    """Return the last index of the lower class of Otsu's split, in double precision."""
+    return int(np.argmax(_variance_between(counts, values)))
+
+
 def otsu_if_certain(histogram: SectionHistogram) -> float | None:
     """Return ``threshold_otsu`` of the section's voxels, or None where the fine histogram cannot tell.
 
@@ -153,7 +160,7 @@ def otsu_if_certain(histogram: SectionHistogram) -> float | None:
     edges = bin_edges(histogram.minimum, histogram.maximum)
     if histogram.minimum == histogram.maximum:
         return histogram.minimum
-    fine_edges = _values(histogram.first_key + np.arange(histogram.counts.size + 1))
+    fine_edges = key_values(histogram.first_key + np.arange(histogram.counts.size + 1))
     cumulated = np.concatenate([[0], np.cumsum(histogram.counts)]).astype(np.float64)
     inner = edges[1:-1].astype(np.float64)
     straddling = np.searchsorted(fine_edges, inner, side="right") - 1
@@ -203,5 +210,5 @@ def otsu_log(histogram: SectionHistogram) -> float:
     logs, counts = np.log(values[positive]), counts[positive]
     if logs.size < 2:
         return histogram.maximum
-    best = int(np.argmax(_variance_between(counts.astype(np.float64), logs)))
+    best = best_split(counts.astype(np.float64), logs)
     return float(np.exp((logs[best] + logs[best + 1]) / 2))

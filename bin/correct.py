@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Divide the bias field out of a slab of planes.
+
+correct.py --image a.ome.zarr --mask mask.ome.zarr --bias bias --z_start 0 --z_stop 64 --n_levels 3 --strength 1 \
+    --zero_outside_mask false --save_bias_field false --output_dtype float32 --ome_zarr_version 0.5 \
+    --threads 2 --output slab_00000000
+"""
+
+import sys
+from pathlib import Path
+
+from linumpy.intensity.bias_model import BiasModel
+from linumpy.io.ome_zarr import open_image, open_mask
+from linumpy.io.runtime import configure_codecs
+from linumpy.plan.acquisition import output_layout
+from linumpy.stage.correct import CorrectionSettings, correct_slab
+from linumpy.stage.script import boolean, floats, optional_integer, parser, run
+
+
+def parse_args(argv=None):
+    arguments = parser(__doc__)
+    arguments.add_argument("--image", type=Path, required=True, help="OME-Zarr")
+    arguments.add_argument("--mask", type=Path, required=True, help="OME-Zarr, tissue is where it is not 0")
+    arguments.add_argument("--bias", type=Path, required=True, help="folder of the bias field")
+    arguments.add_argument("--channel", type=optional_integer, default=None, help="index; empty: none")
+    arguments.add_argument("--timepoint", type=optional_integer, default=None, help="index; empty: none")
+    arguments.add_argument("--voxel_size_um", type=floats, default=None, help="z,y,x; empty: the metadata's")
+    arguments.add_argument("--z_start", type=int, required=True, help="first plane")
+    arguments.add_argument("--z_stop", type=int, required=True, help="plane after the last")
+    arguments.add_argument("--n_levels", type=int, required=True, help="levels that slabs hold whole")
+    arguments.add_argument("--strength", type=float, required=True, help="1 corrected, 0 original")
+    arguments.add_argument("--zero_outside_mask", type=boolean, required=True, help="true or false")
+    arguments.add_argument("--save_bias_field", type=boolean, required=True, help="true or false")
+    arguments.add_argument("--output_dtype", choices=["float32", "input"], required=True)
+    arguments.add_argument("--ome_zarr_version", choices=["0.4", "0.5"], required=True)
+    arguments.add_argument("--threads", type=int, required=True)
+    arguments.add_argument("--output", type=Path, required=True, help="folder of the slab, made")
+    return arguments.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    configure_codecs(args.threads)
+
+    def step() -> None:
+        image = open_image(
+            args.image, channel=args.channel, timepoint=args.timepoint, voxel_size_um=args.voxel_size_um
+        )
+        correct_slab(
+            image,
+            open_mask(args.mask),
+            BiasModel.load(args.bias),
+            output_layout(image, {"output_dtype": args.output_dtype, "ome_zarr_version": args.ome_zarr_version}),
+            CorrectionSettings(args.strength, args.zero_outside_mask, args.save_bias_field),
+            args.z_start,
+            args.z_stop,
+            args.n_levels,
+            args.output,
+        )
+
+    return run(step)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Fit the bias field of the stack on what the sections' fields leave, and gather the whole field.
+
+n4_global.py --samples samples --section_fits sections_000000.json --mode two_pass --spline_distance_mm 10 \
+    --n_iterations 50,50,50,50 --backend native --threads 2 --output bias
+"""
+
+import sys
+from pathlib import Path
+
+from linumpy.stage.fit import FitSettings, fit_stack
+from linumpy.stage.samples import Samples
+from linumpy.stage.script import integers, parser, run
+
+
+def parse_args(argv=None):
+    arguments = parser(__doc__)
+    arguments.add_argument("--samples", type=Path, required=True, help="folder of samples")
+    arguments.add_argument("--section_fits", type=Path, nargs="*", required=True, help="fits of all sections; none in mode global")
+    arguments.add_argument("--mode", choices=["two_pass", "per_section", "global"], required=True)
+    arguments.add_argument("--spline_distance_mm", type=float, required=True, help="knot distance of the first level")
+    arguments.add_argument("--n_iterations", type=integers, required=True, help="most iterations of each level")
+    arguments.add_argument("--backend", choices=["native", "cpu", "gpu"], required=True)
+    arguments.add_argument("--threads", type=int, required=True)
+    arguments.add_argument("--output", type=Path, required=True, help="folder of the bias field, made")
+    return arguments.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    settings = FitSettings(args.spline_distance_mm, args.n_iterations, args.backend, args.threads)
+    fitted = None if args.mode == "per_section" else settings
+    return run(lambda: fit_stack(Samples(args.samples), args.section_fits, fitted, args.output))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

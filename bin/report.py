@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Write the metrics and the report of an acquisition.
+
+report.py --plan '{"acquisition": "a", ...}' --samples samples --tissue tissue.json --bias bias \
+    --correction correction --output_report report.html --output_metrics metrics.json
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from linumpy.intensity.bias_model import BiasModel
+from linumpy.stage.report import write_report
+from linumpy.stage.samples import Samples
+from linumpy.stage.script import parser, run
+
+
+def parse_args(argv=None):
+    arguments = parser(__doc__)
+    arguments.add_argument("--plan", type=json.loads, required=True, help="the plan's group for the report, JSON")
+    arguments.add_argument("--samples", type=Path, required=True, help="folder of samples")
+    arguments.add_argument("--tissue", type=Path, required=True, help="statistics of TISSUE_MASK")
+    arguments.add_argument("--bias", type=Path, required=True, help="folder of the bias field")
+    arguments.add_argument("--correction", type=Path, required=True, help="folder of statistics of ASSEMBLE")
+    arguments.add_argument("--output_report", type=Path, required=True, help="HTML")
+    arguments.add_argument("--output_metrics", type=Path, required=True, help="JSON")
+    return arguments.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    return run(
+        lambda: write_report(
+            args.plan,
+            Samples(args.samples),
+            args.tissue,
+            BiasModel.load(args.bias),
+            args.correction,
+            args.output_report,
+            args.output_metrics,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

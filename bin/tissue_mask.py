@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Find the tissue of an acquisition and keep the samples that N4 fits on.
+
+tissue_mask.py --image a.ome.zarr --sections 0:10,10:20 --section_shrink 1,4,4 --stack_shrink 4,4,4 --end_stride 1 ... \
+    --output_mask mask.ome.zarr --output_samples samples --output_statistics tissue.json
+"""
+
+import sys
+from pathlib import Path
+
+from linumpy.io.ome_zarr import open_image, open_mask
+from linumpy.io.runtime import configure_codecs
+from linumpy.stage.samples import SampleGeometry
+from linumpy.stage.script import floats, optional_integer, parser, run, sections, triple
+from linumpy.stage.tissue_mask import MaskSettings, write_tissue_mask
+
+
+def parse_args(argv=None):
+    arguments = parser(__doc__)
+    arguments.add_argument("--image", type=Path, required=True, help="OME-Zarr")
+    arguments.add_argument("--given_mask", type=Path, nargs="*", default=[], help="OME-Zarr to use as the mask")
+    arguments.add_argument("--channel", type=optional_integer, default=None, help="index; empty: none")
+    arguments.add_argument("--timepoint", type=optional_integer, default=None, help="index; empty: none")
+    arguments.add_argument("--voxel_size_um", type=floats, default=None, help="z,y,x; empty: the metadata's")
+    arguments.add_argument("--sections", type=sections, required=True, help="z_start:z_stop of each section")
+    arguments.add_argument("--smoothing_sigma", type=float, required=True, help="in Y and X, voxels")
+    arguments.add_argument("--smoothing_sigma_z", type=float, required=True, help="in Z, planes")
+    arguments.add_argument("--closing_radius", type=int, required=True, help="disk of each plane, voxels")
+    arguments.add_argument("--z_closing_sections", type=int, required=True, help="planes each way")
+    arguments.add_argument("--section_shrink", type=triple, required=True, help="voxels per sample, z,y,x")
+    arguments.add_argument("--stack_shrink", type=triple, required=True, help="voxels per sample, z,y,x")
+    arguments.add_argument("--end_stride", type=int, required=True, help="voxels per sample of the cut planes")
+    arguments.add_argument("--backend", choices=["native", "cpu", "gpu"], required=True, help="gpu: smooth with CuPy")
+    arguments.add_argument("--max_mb", type=int, required=True, help="memory to keep a section's planes in, MiB")
+    arguments.add_argument("--ome_zarr_version", choices=["0.4", "0.5"], required=True)
+    arguments.add_argument("--threads", type=int, required=True)
+    arguments.add_argument("--output_mask", type=Path, required=True, help="OME-Zarr label image, made")
+    arguments.add_argument("--output_samples", type=Path, required=True, help="folder, made")
+    arguments.add_argument("--output_statistics", type=Path, required=True, help="JSON")
+    return arguments.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    configure_codecs(args.threads)
+
+    def step() -> None:
+        image = open_image(
+            args.image, channel=args.channel, timepoint=args.timepoint, voxel_size_um=args.voxel_size_um
+        )
+        write_tissue_mask(
+            image,
+            open_mask(args.given_mask[0]) if args.given_mask else None,
+            SampleGeometry(
+                shape=image.shape,
+                voxel_size_mm=image.voxel_size_mm,
+                sections=args.sections,
+                section_shrink=args.section_shrink,
+                stack_shrink=args.stack_shrink,
+                end_stride=args.end_stride,
+            ),
+            MaskSettings(
+                smoothing_sigma=args.smoothing_sigma,
+                smoothing_sigma_z=args.smoothing_sigma_z,
+                closing_radius=args.closing_radius,
+                z_closing_sections=args.z_closing_sections,
+                use_gpu=args.backend == "gpu",
+                max_bytes=args.max_mb * 2**20,
+                workers=args.threads,
+            ),
+            args.ome_zarr_version,
+            output_mask=args.output_mask,
+            output_samples=args.output_samples,
+            output_statistics=args.output_statistics,
+        )
+
+    return run(step)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The bias field of an acquisition, as the small thing it is: lattices and gains.
+
+The field at a voxel is the product of its section's field and the field of the whole stack::
+
+    log_bias_field(z, y, x) = section_lattice[i](z, y, x) - log(gain[i]) + global_lattice(z, y, x)
+    corrected = image / max(exp(log_bias_field), floor)
+
+with ``i`` the section that plane ``z`` belongs to. A section without tissue has no lattice and keeps its voxels, as far
+as the sections go. The lattices live in two JSON files, ``sections.json`` and ``global.json``, from which
+:meth:`BiasModel.load` and :meth:`BiasModel.log_bias_field` give the field of any block at any sampling, bit for bit the
+same as the pipeline divided by.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linumpy.intensity.sections import Sections
+from linumpy.n4.lattice import Lattice
+
+__all__ = ["BiasModel", "read_json", "write_json"]
+
+SECTIONS_FILE = "sections.json"
+GLOBAL_FILE = "global.json"
+_LEAF_LIST = re.compile(r"\[[^\[\]{}\"]*\]")
+
+
+@dataclass(frozen=True, eq=False)
+class BiasModel:
+    """The whole bias field of an acquisition.
+
+    Parameters
+    ----------
+    sections : tuple of (int, int)
+        Planes ``(z_start, z_stop)`` of each section.
+    voxel_size_mm : tuple of float
+        (z, y, x).
+    section_fits : tuple of dict or None
+        What each section's fit left (``BiasFit.to_dict``); None for a section without tissue, or without this pass.
+    gains : tuple of float
+        Factor each section is multiplied by besides its field.
+    global_fit : dict or None
+        What the stack's fit left; None without this pass.
+    """
+
+    sections: Sections
+    voxel_size_mm: tuple[float, float, float]
+    section_fits: tuple[Mapping[str, Any] | None, ...]
+    gains: tuple[float, ...]
+    global_fit: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        lattices = tuple(fit and Lattice.from_dict(fit["lattice"]) for fit in self.section_fits)
+        object.__setattr__(self, "_section_lattices", lattices)
+        object.__setattr__(
+            self, "_global_lattice", self.global_fit and Lattice.from_dict(self.global_fit["lattice"])
+        )
+
+    def log_bias_field(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        start: tuple[int, int, int] = (0, 0, 0),
+        step: tuple[int, int, int] = (1, 1, 1),
+    ) -> NDArray[np.float32]:
+        """Evaluate the field on a block of voxels.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Samples of the block (Z, Y, X).
+        start : tuple of int
+            Voxel of the volume (z, y, x) that the block begins at.
+        step : tuple of int
+            Voxels from one sample to the next.
+
+        Returns
+        -------
+        ndarray of float32, shape (Z, Y, X)
+            Natural logarithm of the bias field. A voxel's value does not depend on the block it is asked in.
+        """
+        field = np.zeros(shape, np.float32)
+        planes = start[0] + step[0] * np.arange(shape[0])
+        for (z_start, z_stop), lattice, gain in zip(
+            self.sections, self._section_lattices, self.gains, strict=True  # type: ignore[attr-defined]
+        ):
+            first, last = np.searchsorted(planes, (z_start, z_stop))
+            if first == last:
+                continue
+            if lattice is not None:
+                lattice.evaluate(
+                    (int(last - first), *shape[1:]),
+                    self.voxel_size_mm,
+                    start=(int(planes[first]), *start[1:]),
+                    step=step,
+                    out=field[first:last],
+                )
+            if gain != 1:
+                field[first:last] -= np.float32(math.log(gain))
+        if self._global_lattice is not None:  # type: ignore[attr-defined]
+            field += self._global_lattice.evaluate(shape, self.voxel_size_mm, start=start, step=step)  # type: ignore[attr-defined]
+        return field
+
+    def save(self, folder: Path) -> None:
+        """Write ``sections.json`` and ``global.json`` into a folder, which is made."""
+        folder.mkdir(parents=True)
+        sections = [
+            {"index": i, "z_start": z_start, "z_stop": z_stop, "gain": gain, "fit": fit}
+            for i, ((z_start, z_stop), gain, fit) in enumerate(
+                zip(self.sections, self.gains, self.section_fits, strict=True)
+            )
+        ]
+        write_json(folder / SECTIONS_FILE, {"voxel_size_mm": list(self.voxel_size_mm), "sections": sections})
+        write_json(folder / GLOBAL_FILE, {"voxel_size_mm": list(self.voxel_size_mm), "fit": self.global_fit})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> BiasModel:
+        """Read what :meth:`save` wrote."""
+        stored = read_json(Path(folder) / SECTIONS_FILE)
+        sections = stored["sections"]
+        z, y, x = stored["voxel_size_mm"]
+        return cls(
+            sections=tuple((s["z_start"], s["z_stop"]) for s in sections),
+            voxel_size_mm=(z, y, x),
+            section_fits=tuple(s["fit"] for s in sections),
+            gains=tuple(s["gain"] for s in sections),
+            global_fit=read_json(Path(folder) / GLOBAL_FILE)["fit"],
+        )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with sorted keys, one line a list of numbers: equal content is equal bytes. NaN is refused."""
+    text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False)
+    text = _LEAF_LIST.sub(lambda found: " ".join(found.group().split()), text)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))

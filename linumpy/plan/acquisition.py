@@ -1,0 +1,346 @@
+"""One acquisition planned: its image opened, its row checked, and every task's share of the work written down.
+
+The plan is plain JSON values, one group a process. A group holds exactly what may change that process's result (and the
+memory it asks for), so that a changed setting repeats the work it touches and no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import linumpy
+from linumpy.intensity.sections import Sections, section_bounds
+from linumpy.intensity.tissue_mask import mask_memory
+from linumpy.io.chunks import fingerprint, missing_chunks
+from linumpy.io.errors import OmeZarrError
+from linumpy.io.ome_zarr import Image, open_image, open_mask
+from linumpy.io.pyramid import PyramidLayout
+from linumpy.n4.grid import SampleGrid
+from linumpy.plan.samplesheet import Row, read_sections
+
+__all__ = ["StagedFiles", "code_digest", "output_layout", "plan_acquisition"]
+
+Triple = tuple[int, int, int]
+
+BATCH_SECONDS = 30.0
+"""A fit task is to last about this long, so that starting it (2 s) costs little."""
+SECONDS_PER_SAMPLE_AND_ITERATION = {"native": 4e-9, "gpu": 1e-10, "cpu": 1.5e-6}
+SLAB_VOXELS = 256 * 2**20
+"""Most voxels of a CORRECT task, as far as one row of files holds fewer."""
+SLAB_PLANES = 512
+"""Most planes of a CORRECT task: its statistics keep samples of every plane."""
+END_PLANE_SAMPLES = 250_000
+"""Most samples kept of a section's first and last plane."""
+INTERPRETER_MB = 400
+MASK_MB = 900
+"""Memory of TISSUE_MASK, beyond which large sections are read twice (a plane may still ask for more)."""
+
+
+@dataclass(frozen=True)
+class StagedFiles:
+    """Where the files that a samplesheet names are for the task that checks it.
+
+    Parameters
+    ----------
+    paths : mapping of str to str
+        Samplesheet cell to the path it stands for.
+    staged : mapping of str to str
+        Samplesheet cell to the file in the task; a cell whose file does not exist is missing.
+    """
+
+    paths: Mapping[str, str]
+    staged: Mapping[str, str]
+
+    def find(self, cell: str) -> Path:
+        """Return the staged file of a cell.
+
+        Raises
+        ------
+        OmeZarrError
+            If there is none.
+        """
+        if cell not in self.staged:
+            raise OmeZarrError(
+                self.paths.get(cell, cell), "no such file or folder; give a path relative to the samplesheet, or absolute"
+            )
+        return Path(self.staged[cell])
+
+
+def code_digest() -> str:
+    """Return a digest of this package's source, so that changed code is never taken for a finished task's."""
+    root = Path(linumpy.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
+    return f"{linumpy.__version__}+{digest.hexdigest()[:16]}"
+
+
+def output_layout(image: Image, settings: Mapping[str, Any]) -> PyramidLayout:
+    """Return the levels, chunks and shards that the corrected image of ``image`` gets."""
+    return PyramidLayout.plan(
+        image.shape,
+        image.dtype if settings["output_dtype"] == "input" else "float32",
+        image.scale,
+        translation=image.translation,
+        unit=image.unit,
+        ome_zarr_version=settings["ome_zarr_version"],
+    )
+
+
+def plan_acquisition(
+    row: Row, files: StagedFiles, parameters: Mapping[str, Any], code: str
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]:
+    """Check one row of the samplesheet against its image and plan its tasks.
+
+    Parameters
+    ----------
+    row : Row
+        The row.
+    files : StagedFiles
+        The files it names.
+    parameters : mapping
+        Resolved parameters.
+    code : str
+        See :func:`code_digest`.
+
+    Returns
+    -------
+    plan : dict or None
+        JSON values, a group a process; None where there are faults.
+    inputs : dict or None
+        What the image is and its fingerprint, for the provenance.
+    faults : list of str
+        One line each.
+    """
+    faults: list[str] = []
+
+    def attempt(column: str, check: Any) -> Any:
+        try:
+            return check()
+        except OmeZarrError as error:
+            cell = getattr(row, column)
+            staged = files.staged.get(cell, "")
+            # Name the user's path, not the task's.
+            faults.append(f"{row.where}: {column}: {str(error).replace(staged, files.paths.get(cell, cell)) if staged else error}")
+        except ValueError as error:
+            faults.append(f"{row.where}: {column}: {error}")
+        return None
+
+    voxel_size_um = parameters["voxel_size_um"]
+    if voxel_size_um is not None and len(voxel_size_um) == 1:
+        voxel_size_um = voxel_size_um * 3
+    image: Image | None = attempt(
+        "image",
+        lambda: open_image(
+            files.find(row.image), channel=row.channel, timepoint=row.timepoint, voxel_size_um=voxel_size_um
+        ),
+    )
+    given_sections = attempt("sections", lambda: read_sections(files.find(row.sections))) if row.sections else None
+    mask: Image | None = attempt("mask", lambda: open_mask(files.find(row.mask))) if row.mask else None
+    if image is None:
+        return None, None, faults
+    sections = None
+    if given_sections or row.n_sections:
+        column = "sections" if row.sections else "n_sections"
+        sections = attempt(column, lambda: section_bounds(image.shape[0], given_sections or row.n_sections or 1))
+    if mask is not None and mask.shape != image.shape:
+        faults.append(
+            f"{row.where}: mask has shape {mask.shape}, image {image.shape} (z, y, x); give a mask on the image's grid"
+        )
+    n_missing = attempt("image", lambda: missing_chunks(image))
+    warnings = []
+    if n_missing is not None and n_missing.total:
+        message = f"{n_missing.total} of {n_missing.expected} chunk files of the image are not there and read as its fill value"
+        if parameters["missing_chunks"] == "error":
+            faults.append(
+                f"{row.where}: image: {message}; copy the store again, or let them pass with --missing_chunks warn"
+            )
+        warnings.append({"code": "missing_chunks", "message": message, "section": None})
+    if faults or sections is None:
+        return None, None, faults
+    fingerprints = [fingerprint(files.find(cell)) for cell in (row.image, row.mask) if cell]
+    plan = _plan(row, files, image, sections, parameters, warnings, n_missing.total, [code, *fingerprints])
+    inputs = {
+        "acquisition": row.acquisition,
+        "image": files.paths[row.image],
+        "mask": row.mask and files.paths[row.mask],
+        "fingerprints": fingerprints,
+        "shape": list(image.shape),
+        "dtype": str(image.dtype),
+        "voxel_size_mm": list(image.voxel_size_mm),
+        "sections": [list(bounds) for bounds in sections],
+    }
+    return plan, inputs, faults
+
+
+def _plan(
+    row: Row,
+    files: StagedFiles,
+    image: Image,
+    sections: Sections,
+    parameters: Mapping[str, Any],
+    warnings: list[dict[str, Any]],
+    n_missing: int,
+    origin: list[str],
+) -> dict[str, Any]:
+    shrink = _triple(parameters["shrink_factor"])
+    largest = max((z_stop - z_start for z_start, z_stop in sections))
+    section_shape = (largest, *image.shape[1:])
+    section_shrink = _bounded_shrink(section_shape, shrink, parameters["max_fit_voxels"])
+    stack_shrink = _bounded_shrink(image.shape, shrink, parameters["max_fit_voxels"])
+    selection = {
+        "channel": "" if image.channel is None else image.channel,
+        "timepoint": "" if image.timepoint is None else image.timepoint,
+        "voxel_size_um": _joined(parameters["voxel_size_um"]) if parameters["voxel_size_um"] else "",
+        "origin": origin,
+    }
+    fit = {
+        "n_iterations": _joined(parameters["n_iterations"]),
+        "backend": parameters["backend"],
+        "origin": origin,
+    }
+    output = {name: parameters[name] for name in ("output_dtype", "ome_zarr_version")}
+    layout = output_layout(image, output)
+    slabs = _slabs(layout, parameters["slab_planes"])
+    samples = math.prod(SampleGrid.of(section_shape, section_shrink).size)
+    batches = _batches(len(sections), samples, parameters) if parameters["mode"] != "global" else []
+    stack_samples = math.prod(SampleGrid.of(image.shape, stack_shrink).size)
+    shard_mb = math.prod(layout.levels[0].file_grid) * 4 / 2**20
+    return {
+        "id": row.acquisition,
+        "image": files.paths[row.image],
+        "mask": row.mask and files.paths[row.mask],
+        "tissue_mask": selection
+        | {name: parameters[name] for name in _MASK_PARAMETERS}
+        | {
+            "sections": ",".join(f"{z_start}:{z_stop}" for z_start, z_stop in sections),
+            "section_shrink": _joined(section_shrink),
+            "stack_shrink": _joined(stack_shrink),
+            "end_stride": _end_stride(image.shape),
+            "max_mb": MASK_MB,
+            "memory_mb": INTERPRETER_MB + _mask_mb(image, sections, parameters),
+        },
+        "n4_section": [
+            fit
+            | {
+                "first": first,
+                "last": last,
+                "n_batches": len(batches),
+                "spline_distance_mm": parameters["spline_distance_section_mm"],
+                "memory_mb": INTERPRETER_MB + math.ceil(samples * 64 / 2**20),
+            }
+            for first, last in batches
+        ],
+        "n4_global": fit
+        | {
+            "mode": parameters["mode"],
+            "spline_distance_mm": parameters["spline_distance_global_mm"],
+            "memory_mb": INTERPRETER_MB + math.ceil(stack_samples * 64 / 2**20),
+        },
+        "correct": [
+            selection
+            | output
+            | {name: parameters[name] for name in ("strength", "zero_outside_mask", "save_bias_field")}
+            | {
+                "z_start": z_start,
+                "z_stop": z_stop,
+                "n_slabs": len(slabs),
+                "n_levels": layout.n_complete_levels(slabs),
+                "memory_mb": INTERPRETER_MB + math.ceil(6 * shard_mb) + 200,
+            }
+            for z_start, z_stop in slabs
+        ],
+        "assemble": selection | output | {"n_slabs": len(slabs), "memory_mb": INTERPRETER_MB + math.ceil(4 * shard_mb)},
+        "report": {
+            "acquisition": row.acquisition,
+            "parameters": {name: value for name, value in parameters.items() if name not in _NOT_REPORTED},
+            "chosen": _chosen(shrink, section_shrink, stack_shrink, parameters),
+            "warnings": warnings,
+            "missing_chunks": n_missing,
+            "mask_given": bool(row.mask),
+            "code": origin[0],
+        },
+    }
+
+
+_MASK_PARAMETERS = (
+    "smoothing_sigma",
+    "smoothing_sigma_z",
+    "closing_radius",
+    "z_closing_sections",
+    "backend",
+    "ome_zarr_version",
+)
+_NOT_REPORTED = ("input", "outdir", "publish_mode", "help", "sections_per_task", "slab_planes")
+
+
+def _bounded_shrink(shape: Triple, shrink: Triple, most: int) -> Triple:
+    """Grow the shrink by whole multiples until the samples are few enough."""
+    for multiple in range(1, max(shape) + 1):
+        grown = (shrink[0] * multiple, shrink[1] * multiple, shrink[2] * multiple)
+        if math.prod(SampleGrid.of(shape, grown).size) <= most:
+            return grown
+    return shape
+
+
+def _end_stride(shape: Triple) -> int:
+    return max(1, math.ceil(math.sqrt(shape[1] * shape[2] / END_PLANE_SAMPLES)))
+
+
+def _mask_mb(image: Image, sections: Sections, parameters: Mapping[str, Any]) -> int:
+    needed = mask_memory(
+        image.shape,
+        sections,
+        itemsize=image.dtype.itemsize,
+        smoothing_sigma_z=parameters["smoothing_sigma_z"],
+        z_closing_sections=parameters["z_closing_sections"],
+        max_bytes=MASK_MB * 2**20,
+        block_planes=image.chunks[0],
+    )
+    return math.ceil(needed.bytes / 2**20)
+
+
+def _batches(n_sections: int, samples: int, parameters: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """First and last section of each N4_SECTION task."""
+    size = parameters["sections_per_task"]
+    if size is None:
+        seconds = samples * sum(parameters["n_iterations"]) * SECONDS_PER_SAMPLE_AND_ITERATION[parameters["backend"]]
+        size = max(1, round(BATCH_SECONDS / max(seconds, 1e-3)))
+    return [(first, min(first + size, n_sections) - 1) for first in range(0, n_sections, size)]
+
+
+def _slabs(layout: PyramidLayout, slab_planes: int | None) -> list[tuple[int, int]]:
+    """First plane and plane after the last of each CORRECT task: whole file rows of level 0."""
+    n_planes, rows, columns = layout.shape
+    row_depth = layout.levels[0].row_depth
+    wanted = slab_planes or max(row_depth, min(SLAB_PLANES, SLAB_VOXELS // (rows * columns)))
+    depth = row_depth * max(1, -(-wanted // row_depth) if slab_planes else wanted // row_depth)
+    return [(z_start, min(z_start + depth, n_planes)) for z_start in range(0, n_planes, depth)]
+
+
+def _chosen(
+    shrink: Triple, section_shrink: Triple, stack_shrink: Triple, parameters: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    limit = f"max_fit_voxels is {parameters['max_fit_voxels']}"
+    return [
+        {
+            "what": f"shrink factor of {what} (z,y,x)",
+            "value": _joined(chosen),
+            "why": "as given" if chosen == shrink else f"grown from {_joined(shrink)}: {limit}",
+        }
+        for what, chosen in (("the sections", section_shrink), ("the stack", stack_shrink))
+    ]
+
+
+def _triple(values: list[int]) -> Triple:
+    z, y, x = values * 3 if len(values) == 1 else values
+    return z, y, x
+
+
+def _joined(values: Any) -> str:
+    return ",".join(str(value) for value in values)

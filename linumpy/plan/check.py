@@ -1,0 +1,63 @@
+"""CHECK_INPUT: parameters and samplesheet in, the plan of the batch out, or every fault at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from linumpy.intensity.bias_model import read_json, write_json
+from linumpy.plan.acquisition import StagedFiles, code_digest, plan_acquisition
+from linumpy.plan.errors import InputError
+from linumpy.plan.parameters import resolve_parameters
+from linumpy.plan.samplesheet import read_samplesheet
+
+__all__ = ["check_input"]
+
+
+def check_input(samplesheet: Path, request: Path, schema: Path, output_plan: Path, output_info: Path) -> None:
+    """Check everything that can be checked before a voxel is read, and write the plan.
+
+    Parameters
+    ----------
+    samplesheet : Path
+        The samplesheet.
+    request : Path
+        JSON: ``parameters`` as given; ``paths`` and ``staged``, see :class:`StagedFiles`.
+    schema : Path
+        JSON schema of the parameters.
+    output_plan : Path
+        JSON list, one plan an acquisition.
+    output_info : Path
+        Folder, made: ``parameters.json`` (resolved) and ``inputs.json`` (what each image is, and its fingerprint).
+
+    Raises
+    ------
+    InputError
+        Naming every fault of parameters and samplesheet.
+    """
+    asked = read_json(request)
+    files = StagedFiles(asked["paths"], asked["staged"])
+    faults: list[str] = []
+    parameters: Mapping[str, Any] | None = None
+    try:
+        parameters = resolve_parameters(asked["parameters"], read_json(schema))
+    except InputError as error:
+        faults += error.faults
+    try:
+        rows, row_faults = read_samplesheet(samplesheet)
+        faults += row_faults
+    except InputError as error:
+        raise InputError(faults + list(error.faults)) from None
+    if parameters is None:
+        # Images are still looked at, with what is not given or refused at its default.
+        parameters = resolve_parameters({"input": "-", "outdir": "-"}, read_json(schema))
+    code = code_digest()
+    planned = [plan_acquisition(row, files, parameters, code) for row in rows]
+    faults += [fault for _, _, row_faults in planned for fault in row_faults]
+    if faults:
+        raise InputError(faults)
+    output_info.mkdir(parents=True)
+    write_json(output_info / "parameters.json", parameters)
+    write_json(output_info / "inputs.json", [inputs for _, inputs, _ in planned])
+    write_json(output_plan, [plan for plan, _, _ in planned])

@@ -1,0 +1,113 @@
+"""Parameters: typed, checked against the schema, complete.
+
+Command lines bring every value as text under newer Nextflow parsers, parameter files bring JSON types. Both become the
+type that the schema names, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+
+from linumpy.plan.errors import InputError
+
+__all__ = ["properties_of", "resolve_parameters"]
+
+_TEXT_BOOLEANS = {"true": True, "false": False}
+
+
+def properties_of(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the definition of every parameter, in the order of the schema.
+
+    Parameters
+    ----------
+    schema : mapping
+        The JSON schema, with its parameters in groups under ``$defs``.
+
+    Returns
+    -------
+    dict of str to dict
+        Name to JSON schema of the parameter.
+    """
+    return {name: prop for group in schema["$defs"].values() for name, prop in group["properties"].items()}
+
+
+def resolve_parameters(given: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all parameters in the types of the schema, defaults filled in.
+
+    Parameters
+    ----------
+    given : mapping
+        Parameters as a command line or a parameter file gave them. None means not given.
+    schema : mapping
+        The JSON schema of the parameters.
+
+    Returns
+    -------
+    dict
+        Every parameter of the schema, in its order.
+
+    Raises
+    ------
+    InputError
+        Naming every unknown parameter, missing parameter and value that the schema refuses.
+    """
+    properties = properties_of(schema)
+    required = [name for group in schema["$defs"].values() for name in group.get("required", [])]
+    faults = [_unknown(name, properties) for name in given if name not in properties]
+    resolved = {}
+    for name, prop in properties.items():
+        value = given.get(name)
+        if value is None:
+            if name in required:
+                faults.append(f"parameter {name} is missing; give --{name} ({prop['description']})")
+            resolved[name] = prop.get("default")
+            continue
+        value = _coerce(value, prop)
+        error = next(jsonschema.Draft202012Validator(prop).iter_errors(value), None)
+        if error is not None:
+            faults.append(f"parameter {name}: {given[name]!r} is refused ({error.message}); {prop['description']}")
+        resolved[name] = value
+    if faults:
+        raise InputError(faults)
+    return resolved
+
+
+def _unknown(name: str, properties: Mapping[str, Any]) -> str:
+    snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).replace("-", "_")
+    close = difflib.get_close_matches(snake, properties, n=1)
+    hint = f"did you mean --{close[0]}?" if close else "`nextflow run . --help` lists them"
+    return f"unknown parameter {name}: {hint}"
+
+
+def _coerce(value: Any, prop: Mapping[str, Any]) -> Any:
+    """Turn text into the schema's type where it reads as one; anything else stays, for the schema to refuse."""
+    kinds = [prop["type"]] if isinstance(prop["type"], str) else prop["type"]
+    if "array" in kinds:
+        if isinstance(value, str):
+            value = value.strip("[] ").replace(" ", ",").split(",")
+        items = value if isinstance(value, list) else [value]
+        return [_coerce(item, prop["items"]) for item in items if item != ""]
+    if "string" in kinds and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if "boolean" in kinds:
+            return _TEXT_BOOLEANS.get(text.lower(), value)
+        if "integer" in kinds or "number" in kinds:
+            return _number(text, value)
+    return value
+
+
+def _number(text: str, otherwise: Any) -> Any:
+    for convert in (int, float):
+        try:
+            number = convert(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else otherwise
+    return otherwise

@@ -1,0 +1,200 @@
+"""The samplesheet: which acquisitions, where their images are, how they are cut into sections.
+
+A samplesheet is a CSV file with a header. Columns: ``acquisition`` (name), ``image`` (OME-Zarr), ``n_sections`` or
+``sections`` (a CSV file with ``z_start,z_stop`` rows), and, where needed, ``mask`` (OME-Zarr), ``channel`` and
+``timepoint``. An empty cell means not given. Paths are absolute or relative to the samplesheet.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from linumpy.plan.errors import InputError
+
+__all__ = ["PATH_COLUMNS", "Row", "read_samplesheet", "read_sections"]
+
+COLUMNS = ("acquisition", "image", "n_sections", "sections", "mask", "channel", "timepoint")
+PATH_COLUMNS = ("image", "mask", "sections")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_RESERVED_NAMES = {"pipeline_info"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One acquisition as the samplesheet gives it; None where a cell is empty.
+
+    ``line`` is the line of the file, the header being line 1.
+    """
+
+    line: int
+    acquisition: str
+    image: str
+    n_sections: int | None = None
+    sections: str | None = None
+    mask: str | None = None
+    channel: str | None = None
+    timepoint: int | None = None
+
+    @property
+    def where(self) -> str:
+        """The row as errors name it."""
+        return f"samplesheet line {self.line} ({self.acquisition or 'no name'})"
+
+
+def read_samplesheet(path: str | Path) -> tuple[list[Row], list[str]]:
+    """Read a samplesheet and find every fault that shows without opening an image.
+
+    Parameters
+    ----------
+    path : path
+        The CSV file, UTF-8.
+
+    Returns
+    -------
+    rows : list of Row
+        The rows without a fault, in the order of the file.
+    faults : list of str
+        One line each: row, column, value, way out.
+
+    Raises
+    ------
+    InputError
+        If the file has no header, a column that is not known, or no rows: nothing else can be said then.
+    """
+    lines = _csv_lines(Path(path))
+    if not lines:
+        raise InputError([f"samplesheet {Path(path).name} is empty; give a header ({', '.join(COLUMNS[:3])}) and rows"])
+    header = lines[0][1]
+    _check_header(header)
+    if len(lines) == 1:
+        raise InputError([f"samplesheet {Path(path).name} has a header and no rows; give one row an acquisition"])
+    rows, faults = [], []
+    for line, cells in lines[1:]:
+        if len(cells) > len(header):
+            faults.append(f"samplesheet line {line}: {len(cells)} cells, the header has {len(header)} columns")
+            continue
+        values = dict(zip(header, cells, strict=False))
+        row, row_faults = _read_row(line, values)
+        faults += row_faults
+        if row is not None:
+            rows.append(row)
+    return rows, faults + _duplicates(lines)
+
+
+def read_sections(path: str | Path) -> list[tuple[int, int]]:
+    """Read section bounds from a CSV file with the columns ``z_start,z_stop``.
+
+    Parameters
+    ----------
+    path : path
+        The CSV file, one row a section, in order.
+
+    Returns
+    -------
+    list of (int, int)
+        Not checked against any volume: see :func:`linumpy.intensity.sections.section_bounds`.
+
+    Raises
+    ------
+    ValueError
+        Naming line and value, if the header or a number is wrong.
+    """
+    lines = _csv_lines(Path(path))
+    if not lines or lines[0][1] != ["z_start", "z_stop"]:
+        found = ",".join(lines[0][1]) if lines else "nothing"
+        raise ValueError(f"the first line must be z_start,z_stop, found {found}")
+    bounds = []
+    for line, cells in lines[1:]:
+        try:
+            z_start, z_stop = (int(cell) for cell in cells)
+        except ValueError:
+            raise ValueError(f"line {line}: {','.join(cells)!r} is not two whole numbers (z_start,z_stop)") from None
+        bounds.append((z_start, z_stop))
+    if not bounds:
+        raise ValueError("no sections below the header; give one z_start,z_stop row a section")
+    return bounds
+
+
+def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Lines that hold anything, with their numbers, cells stripped."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        try:
+            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError([f"{path.name} is not a CSV file in UTF-8 ({error})"]) from error
+    return [(number, cells) for number, cells in lines if any(cells)]
+
+
+def _check_header(header: list[str]) -> None:
+    faults = []
+    for name in header:
+        if name not in COLUMNS:
+            close = difflib.get_close_matches(name, COLUMNS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"columns are {', '.join(COLUMNS)}"
+            faults.append(f"samplesheet header: unknown column {name!r}; {hint}")
+    faults += [f"samplesheet header: column {n} stands {k} times" for n, k in Counter(header).items() if k > 1]
+    faults += [f"samplesheet header: column {name} is missing" for name in COLUMNS[:2] if name not in header]
+    if not {"n_sections", "sections"} & set(header):
+        faults.append("samplesheet header: give a column n_sections (a number) or sections (a CSV of z_start,z_stop)")
+    if faults:
+        raise InputError(faults)
+
+
+def _read_row(line: int, values: dict[str, str]) -> tuple[Row | None, list[str]]:
+    name = values["acquisition"]
+    where = f"samplesheet line {line} ({name or 'no name'})"
+    faults = []
+    if not _SAFE_NAME.fullmatch(name) or name in _RESERVED_NAMES:
+        faults.append(
+            f"{where}: acquisition {name!r} cannot name a folder; use letters, digits, '.', '_', '-', "
+            f"not starting with '.' or '-', and not {', '.join(_RESERVED_NAMES)}"
+        )
+    if not values["image"]:
+        faults.append(f"{where}: image is empty; give the path of an OME-Zarr")
+    given = [column for column in ("n_sections", "sections") if values.get(column)]
+    if len(given) != 1:
+        fault = "both n_sections and sections are given" if given else "neither n_sections nor sections is given"
+        faults.append(f"{where}: {fault}; give one of them")
+
+    def number(column: str, minimum: int) -> int | None:
+        text = values.get(column)
+        if not text:
+            return None
+        if not re.fullmatch(r"[+-]?\d+", text) or int(text) < minimum:
+            faults.append(f"{where}: {column} {text!r} is refused; give a whole number, {minimum} or more")
+            return None
+        return int(text)
+
+    row = Row(
+        line=line,
+        acquisition=name,
+        image=values["image"],
+        n_sections=number("n_sections", 1),
+        sections=values.get("sections") or None,
+        mask=values.get("mask") or None,
+        channel=values.get("channel") or None,
+        timepoint=number("timepoint", 0),
+    )
+    return (None if faults else row), faults
+
+
+def _duplicates(lines: list[tuple[int, list[str]]]) -> list[str]:
+    column = lines[0][1].index("acquisition")
+    at: dict[str, list[int]] = {}
+    for line, cells in lines[1:]:
+        if column < len(cells):
+            # Folders of some file systems do not tell upper case from lower.
+            at.setdefault(cells[column].lower(), []).append(line)
+    return [
+        f"samplesheet lines {', '.join(map(str, numbers))}: acquisition {name!r} stands more than once; "
+        f"give each its own name (case does not count)"
+        for name, numbers in at.items()
+        if len(numbers) > 1
+    ]
+

@@ -1,0 +1,241 @@
+"""The figures that say whether a correction did what it should: steps at the cuts, evenness inside sections, the field.
+
+Everything comes from what the tasks kept: samples, lattices and statistics. No voxel of the image is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import linumpy
+from linumpy.intensity.bias_model import BiasModel
+from linumpy.intensity.correction import correct_block
+from linumpy.stage.samples import Samples
+
+__all__ = ["acquisition_metrics", "coefficient_of_variation", "step_ratio"]
+
+MIN_COMMON_TISSUE = 50
+"""Fewest voxels, tissue on both sides of a cut, that a step is told from."""
+
+
+def step_ratio(
+    last: NDArray[np.float32],
+    first: NDArray[np.float32],
+    mask_last: NDArray[np.bool_],
+    mask_first: NDArray[np.bool_],
+) -> float | None:
+    """Return the step at a cut: the median ratio of the first plane after it to the last before it.
+
+    Parameters
+    ----------
+    last, first : ndarray of shape (Y, X)
+        Intensities of the last plane before the cut and of the first after it.
+    mask_last, mask_first : ndarray of bool, shape (Y, X)
+        Their tissue; pixels that are tissue on both sides, finite and positive, count.
+
+    Returns
+    -------
+    float or None
+        1 is no step; None where fewer than 50 pixels are common.
+    """
+    with np.errstate(invalid="ignore"):
+        common = mask_last & mask_first & np.isfinite(last) & np.isfinite(first) & (last > 0) & (first > 0)
+    if np.count_nonzero(common) < MIN_COMMON_TISSUE:
+        return None
+    return float(np.median(first[common] / last[common]))
+
+
+def coefficient_of_variation(values: Sequence[float | None]) -> float | None:
+    """Return standard deviation over mean of the values that are there; None for fewer than two."""
+    found = np.array([value for value in values if value is not None])
+    if len(found) < 2 or found.mean() == 0:
+        return None
+    return float(found.std() / found.mean())
+
+
+def acquisition_metrics(
+    settings: Mapping[str, Any],
+    samples: Samples,
+    tissue: Mapping[str, Any],
+    bias: BiasModel,
+    correction: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Gather the metrics of an acquisition, as ``assets/metrics_schema.json`` describes them.
+
+    Parameters
+    ----------
+    settings : mapping
+        The plan's group for the report: parameters, what was chosen and why, warnings.
+    samples : Samples
+        Samples of the image and its mask.
+    tissue : mapping
+        What TISSUE_MASK found: image, digest, voxels, tissue per plane, sections.
+    bias : BiasModel
+        The whole field.
+    correction : mapping
+        What CORRECT and ASSEMBLE found: medians per plane, clipped voxels.
+    """
+    strength = settings["parameters"]["strength"]
+    planes = correction["planes"]
+    plane_voxels = samples.geometry.shape[1] * samples.geometry.shape[2]
+    steps = [_steps(samples, bias, i, strength) for i in range(len(bias.sections) - 1)]
+    sections = []
+    for index, ((z_start, z_stop), gain, fit) in enumerate(
+        zip(bias.sections, bias.gains, bias.section_fits, strict=True)
+    ):
+        low, high = _field_range(samples, bias, index)
+        before, after = steps[index] if index < len(steps) else (None, None)
+        share = float(np.mean([n / plane_voxels for n in tissue["planes"]["tissue"][z_start:z_stop]]))
+        sections.append(
+            {
+                "index": index,
+                "z_start": z_start,
+                "z_stop": z_stop,
+                "planes": z_stop - z_start,
+                "empty": share == 0,
+                "tissue_fraction": share,
+                "field_p1": low,
+                "field_p99": high,
+                "gain": gain,
+                "levels": _levels(fit),
+                "step_before": before,
+                "step_after": after,
+                "cv_before": coefficient_of_variation(planes["median_before"][z_start:z_stop]),
+                "cv_after": coefficient_of_variation(planes["median_after"][z_start:z_stop]),
+            }
+        )
+    tissue_fraction = float(np.mean(tissue["planes"]["tissue"]) / plane_voxels)
+    return {
+        "acquisition": settings["acquisition"],
+        "image": tissue["image"],
+        "software": {"linumpy": linumpy.__version__, "code": settings["code"]},
+        "mode": settings["parameters"]["mode"],
+        "backend": _backend(bias),
+        "parameters": settings["parameters"],
+        "chosen": settings["chosen"],
+        "warnings": [
+            *settings["warnings"],
+            *tissue["warnings"],
+            *_warnings(tissue, sections, tissue_fraction),
+        ],
+        "tissue_fraction": tissue_fraction,
+        "voxels": {**tissue["voxels"], **correction["clipped"]},
+        "missing_chunks": settings["missing_chunks"],
+        "sections": sections,
+        "global": _global(samples, bias),
+        "planes": {
+            "median_before": planes["median_before"],
+            "median_after": planes["median_after"],
+            "tissue_fraction": [n / plane_voxels for n in tissue["planes"]["tissue"]],
+        },
+        "summary": {
+            "step_deviation_before": _median_deviation([before for before, _ in steps]),
+            "step_deviation_after": _median_deviation([after for _, after in steps]),
+            "cv_within_before": _median([section["cv_before"] for section in sections]),
+            "cv_within_after": _median([section["cv_after"] for section in sections]),
+            "cv_planes_before": coefficient_of_variation(planes["median_before"]),
+            "cv_planes_after": coefficient_of_variation(planes["median_after"]),
+        },
+    }
+
+
+def _steps(
+    samples: Samples, bias: BiasModel, index: int, strength: float
+) -> tuple[float | None, float | None]:
+    """Step from a section to the next, before and after correction."""
+    stride = samples.geometry.end_stride
+    found: dict[str, list[NDArray[np.float32]]] = {"before": [], "after": []}
+    masks = []
+    for plane in (bias.sections[index][1] - 1, bias.sections[index + 1][0]):
+        image, mask = samples.end_plane(plane)
+        log_bias_field = bias.log_bias_field((1, *image.shape), start=(plane, 0, 0), step=(1, stride, stride))
+        found["before"].append(image)
+        found["after"].append(correct_block(image[None], log_bias_field, strength=strength)[0])
+        masks.append(mask)
+    before, after = (step_ratio(last, first, masks[0], masks[1]) for last, first in found.values())
+    return before, after
+
+
+def _field_range(samples: Samples, bias: BiasModel, index: int) -> tuple[float | None, float | None]:
+    """Percentiles 1 and 99 of the whole field over a section's tissue."""
+    grid = samples.geometry.section_grid(index)
+    _, mask = samples.section(index)
+    start = (bias.sections[index][0] + grid.start[0], *grid.start[1:])
+    return _percentiles(bias.log_bias_field(grid.size, start=start, step=grid.step), mask)
+
+
+def _global(samples: Samples, bias: BiasModel) -> dict[str, Any] | None:
+    if bias.global_fit is None:
+        return None
+    alone = BiasModel(
+        bias.sections,
+        bias.voxel_size_mm,
+        (None,) * len(bias.sections),
+        (1.0,) * len(bias.sections),
+        bias.global_fit,
+    )
+    grid = samples.geometry.stack_grid
+    low, high = _percentiles(
+        alone.log_bias_field(grid.size, start=grid.start, step=grid.step), samples.stack()[1]
+    )
+    return {"levels": _levels(bias.global_fit), "field_p1": low, "field_p99": high}
+
+
+def _percentiles(
+    log_bias_field: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> tuple[float | None, float | None]:
+    if not mask.any():
+        return None, None
+    low, high = np.exp(np.percentile(log_bias_field[mask], [1, 99]))
+    return float(low), float(high)
+
+
+def _levels(fit: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    if fit is None:
+        return []
+    return [
+        {name: level[name] for name in ("n_control_points", "iterations", "convergence")}
+        for level in fit["levels"]
+    ]
+
+
+def _backend(bias: BiasModel) -> str:
+    """What really computed the fits."""
+    names = {fit["backend"] for fit in (*bias.section_fits, bias.global_fit) if fit is not None}
+    return ", ".join(sorted(names)) or "none (no tissue)"
+
+
+def _warnings(
+    tissue: Mapping[str, Any], sections: Sequence[Mapping[str, Any]], tissue_fraction: float
+) -> list[dict[str, Any]]:
+    def warning(code: str, message: str, section: int | None = None) -> dict[str, Any]:
+        return {"code": code, "message": message, "section": section}
+
+    voxels = tissue["voxels"]
+    if tissue_fraction == 0:
+        return [warning("no_tissue", "no tissue was found anywhere: the voxels are written as they were")]
+    found = [
+        warning("empty_section", "no tissue was found in this section: it keeps its voxels", section["index"])
+        for section in sections
+        if section["empty"]
+    ]
+    if voxels["not_finite"]:
+        message = f"{voxels['not_finite']} voxels are NaN or infinite: they take no part in mask and fits, and stay as they are"
+        found.append(warning("not_finite", message))
+    if voxels["negative"]:
+        message = f"{voxels['negative']} voxels are negative: they take no part in the fits, and are divided like any other"
+        found.append(warning("negative", message))
+    return found
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return float(np.median(found)) if found else None
+
+
+def _median_deviation(steps: Sequence[float | None]) -> float | None:
+    return _median([None if step is None else abs(step - 1) for step in steps])

@@ -1,0 +1,65 @@
+"""What the scripts in bin/ share: arguments that read the same everywhere, logging, and how a task ends."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+import linumpy
+from linumpy.intensity.sections import Sections
+
+__all__ = ["parser", "run", "boolean", "floats", "integers", "optional_integer", "sections", "triple"]
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser that refuses misspelt and shortened flags."""
+    made = argparse.ArgumentParser(
+        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--version", action="version", version=linumpy.__version__)
+    return made
+
+
+def run(step: Callable[[], None]) -> int:
+    """Run a step with logging to stderr; a user's mistake ends as its message and exit status 1."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        step()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def integers(text: str) -> tuple[int, ...]:
+    """Read ``50,50,50``."""
+    return tuple(int(item) for item in text.split(","))
+
+
+def floats(text: str) -> tuple[float, ...] | None:
+    """Read ``10,2.5,2.5`` or ``10``; empty is not given."""
+    return tuple(float(item) for item in text.split(",")) if text else None
+
+
+def triple(text: str) -> tuple[int, int, int]:
+    """Read ``4,4,4`` (z,y,x)."""
+    z, y, x = integers(text)
+    return z, y, x
+
+
+def optional_integer(text: str) -> int | None:
+    """Read a whole number; empty is not given."""
+    return int(text) if text else None
+
+
+def boolean(text: str) -> bool:
+    """Read ``true`` or ``false``."""
+    return {"true": True, "false": False}[text]
+
+
+def sections(text: str) -> Sections:
+    """Read ``0:10,10:20`` (z_start:z_stop)."""
+    pairs: list[Sequence[str]] = [item.split(":") for item in text.split(",")]
+    return tuple((int(z_start), int(z_stop)) for z_start, z_stop in pairs)

@@ -1,0 +1,199 @@
+"""TISSUE_MASK: the image streams by once; what stays is its mask, the samples, and what is wrong with its voxels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linumpy.intensity.bias_model import write_json
+from linumpy.intensity.tissue_mask import SectionMask, stream_tissue_mask
+from linumpy.io.digest import PlaneDigest
+from linumpy.io.ome_zarr import Image
+from linumpy.io.pyramid import PyramidLayout
+from linumpy.io.writer import PyramidBuilder, create_pyramid
+from linumpy.stage.progress import Progress
+from linumpy.stage.samples import SampleGeometry, SampleWriter
+
+__all__ = ["MaskSettings", "write_tissue_mask"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """How tissue is found, as in :func:`linumpy.intensity.tissue_mask.stream_tissue_mask`."""
+
+    smoothing_sigma: float
+    smoothing_sigma_z: float
+    closing_radius: int
+    z_closing_sections: int
+    use_gpu: bool
+    max_bytes: int
+    workers: int
+
+
+def write_tissue_mask(
+    image: Image,
+    given_mask: Image | None,
+    geometry: SampleGeometry,
+    settings: MaskSettings,
+    ome_zarr_version: str,
+    *,
+    output_mask: Path,
+    output_samples: Path,
+    output_statistics: Path,
+) -> None:
+    """Find or take the tissue mask, keep the samples, count what is odd.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    given_mask : Image or None
+        A mask to use instead of finding one; tissue is where it is not 0.
+    geometry : SampleGeometry
+        What to sample.
+    settings : MaskSettings
+        How to find tissue.
+    ome_zarr_version : str
+        Of the mask.
+    output_mask, output_samples, output_statistics : Path
+        OME-Zarr, folder and JSON file to write.
+    """
+    samples = SampleWriter(output_samples, geometry)
+    tap = _Tap(image, samples)
+    found: list[SectionMask] = []
+    blocks = (
+        _given_blocks(tap, given_mask)
+        if given_mask is not None
+        else stream_tissue_mask(
+            tap.read,
+            image.shape,
+            geometry.sections,
+            smoothing_sigma=settings.smoothing_sigma,
+            smoothing_sigma_z=settings.smoothing_sigma_z,
+            closing_radius=settings.closing_radius,
+            z_closing_sections=settings.z_closing_sections,
+            use_gpu=settings.use_gpu,
+            max_bytes=settings.max_bytes,
+            workers=settings.workers,
+            block_planes=image.chunks[0],
+            on_section=found.append,
+        )
+    )
+    layout = PyramidLayout.plan(
+        image.shape,
+        bool,
+        image.scale,
+        translation=image.translation,
+        unit=image.unit,
+        ome_zarr_version=ome_zarr_version,
+        shard_depth=16,
+    )
+    tissue_per_plane: list[int] = []
+    progress = Progress(logger, "tissue mask", image.shape[0], "planes")
+    mask = create_pyramid(
+        output_mask,
+        layout,
+        name=f"{image.name} tissue mask",
+        image_label={"source": {"image": "../corrected.ome.zarr"}},
+    )
+    builder = PyramidBuilder(mask)
+    for z_start, block in _in_runs(blocks, layout.levels[0].row_depth):
+        samples.add("mask", z_start, block)
+        tissue_per_plane += np.count_nonzero(block, axis=(1, 2)).tolist()
+        builder.add(z_start, 0, 0, block)
+        progress.advance(len(block))
+    builder.close()
+    samples.close()
+    write_json(
+        output_statistics,
+        {
+            "image": _description(image) | {"digest": tap.digest.hexdigest()},
+            "voxels": {"total": int(np.prod(image.shape)), **asdict(tap.counts)},
+            "planes": {"tissue": tissue_per_plane},
+            "sections": [asdict(section) for section in found],
+            "warnings": [],
+        },
+    )
+
+
+@dataclass
+class _Counts:
+    """Voxels that are out of the ordinary."""
+
+    not_finite: int = 0
+    negative: int = 0
+    zero: int = 0
+
+
+@dataclass
+class _Tap:
+    """Reads planes for the mask and, the first time each plane comes by, samples, digests and counts it."""
+
+    image: Image
+    samples: SampleWriter
+    digest: PlaneDigest = field(default_factory=PlaneDigest)
+    counts: _Counts = field(default_factory=_Counts)
+    seen: int = 0
+
+    def read(self, z_start: int, z_stop: int) -> NDArray[np.generic]:
+        block = self.image.read(z_start, z_stop)
+        new = block[max(0, self.seen - z_start) :]
+        if len(new):
+            self.samples.add("image", z_stop - len(new), new)
+            self.digest.update(new)
+            self._count(new)
+            self.seen = z_stop
+        return block
+
+    def _count(self, block: NDArray[Any]) -> None:
+        if block.dtype.kind == "f":
+            self.counts.not_finite += block.size - int(np.count_nonzero(np.isfinite(block)))
+        if block.dtype.kind != "u":
+            self.counts.negative += int(np.count_nonzero(block < 0))
+        self.counts.zero += block.size - int(np.count_nonzero(block))
+
+
+def _in_runs(
+    blocks: Iterable[tuple[int, NDArray[np.bool_]]], depth: int
+) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Regroup blocks that come in Z order into runs of ``depth`` planes; the last may be shorter."""
+    waiting: list[NDArray[np.bool_]] = []
+    z_start = 0
+    for _, block in blocks:
+        waiting.append(block)
+        while sum(map(len, waiting)) >= depth:
+            planes = np.concatenate(waiting)
+            yield z_start, planes[:depth]
+            z_start += depth
+            waiting = [planes[depth:]]
+    planes = np.concatenate(waiting)
+    if len(planes):
+        yield z_start, planes
+
+
+def _given_blocks(tap: _Tap, mask: Image) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    depth = max(tap.image.chunks[0], mask.chunks[0])
+    for z_start in range(0, mask.shape[0], depth):
+        z_stop = min(z_start + depth, mask.shape[0])
+        tap.read(z_start, z_stop)
+        yield z_start, mask.read(z_start, z_stop) != 0
+
+
+def _description(image: Image) -> dict[str, Any]:
+    return {
+        "name": image.name,
+        "shape": list(image.shape),
+        "dtype": str(image.dtype),
+        "voxel_size_um": [1000 * size for size in image.voxel_size_mm],
+        "axes": "zyx",
+        "channel": image.channel,
+        "timepoint": image.timepoint,
+    }

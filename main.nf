@@ -1,0 +1,88 @@
+// Parameters and samplesheet in, corrected acquisitions out. What is published stands in conf/publish.config.
+
+include { CHECK_INPUT     } from './modules/check_input/main'
+include { BIAS_CORRECTION } from './workflows/bias_correction'
+
+// Files that the samplesheet names, as [cell: path]. They are staged for CHECK_INPUT, since a container sees nothing else.
+def filesNamedIn(samplesheet) {
+    def cells = samplesheet.splitCsv(header: true, strip: true)
+        .collectMany { row -> ['image', 'mask', 'sections'].collect { column -> row[column] } }
+        .findAll { cell -> cell }
+        .unique()
+    return cells.collectEntries { cell -> [cell, file(cell.contains('://') ? cell : samplesheet.resolveSibling(cell))] }
+}
+
+// Hard links fail across file systems and bind mounts of one, so one is tried where it matters.
+def hardLinksWork(source, destination) {
+    def probe = source.resolve(".link-probe-${workflow.sessionId}")
+    def link = destination.resolve(".link-probe-${workflow.sessionId}")
+    def works = true
+    source.mkdirs()
+    destination.mkdirs()
+    probe.text = ''
+    try {
+        java.nio.file.Files.createLink(link, probe)
+    }
+    catch (Exception error) {
+        log.info("Results are copied to ${destination}: hard links from ${source} do not work there (${error.message})")
+        works = false
+    }
+    probe.delete()
+    link.delete()
+    return works
+}
+
+def helpText() {
+    def schema = new groovy.json.JsonSlurperClassic().parseText(file("${projectDir}/nextflow_schema.json").text)
+    def groups = schema['$defs'].values().collect { group ->
+        def lines = group.properties.collect { name, property ->
+            def standard = property.default == null ? '' : " [${[property.default].flatten().join(',')}]"
+            "  --${name.padRight(28)}${property.description}${standard}"
+        }
+        "${group.title}\n${lines.join('\n')}"
+    }
+    return "nextflow run . --input samplesheet.csv --outdir DIR\n\n${groups.join('\n\n')}\n"
+}
+
+workflow {
+    main:
+    if (params.help.toString() == 'true') {
+        log.info(helpText())
+        exit(0)
+    }
+    if (!params.input || !params.outdir) {
+        error("Give --input (a samplesheet) and --outdir (a folder for the results); --help lists all parameters")
+    }
+    def samplesheet = file(params.input, checkIfExists: true)
+    def named = filesNamedIn(samplesheet)
+    def staged = named.findAll { _cell, path -> path.exists() }
+    def publish_mode = params.publish_mode == 'auto'
+        ? (hardLinksWork(workflow.workDir, file(params.outdir)) ? 'link' : 'copy')
+        : params.publish_mode
+    System.setProperty('linumpy.publish_mode', publish_mode.toString())
+
+    def request = [
+        parameters: params,
+        paths: named.collectEntries { cell, path -> [cell, path.toUriString()] },
+        staged: staged.keySet().withIndex().collectEntries { cell, index -> [cell, "inputs/${index + 1}/${named[cell].name}"] },
+    ]
+    CHECK_INPUT(
+        samplesheet,
+        staged.values().toList(),
+        channel.of(groovy.json.JsonOutput.toJson(request)).collectFile(name: 'request.json'),
+        file("${projectDir}/nextflow_schema.json"),
+    )
+    acquisitions = CHECK_INPUT.out.plan.flatMap { plan -> new groovy.json.JsonSlurperClassic().parseText(plan.text) }
+    BIAS_CORRECTION(acquisitions)
+
+    channel.topic('versions')
+        .unique()
+        .map { process, tool, version -> "${process.tokenize(':').last()}\t${tool}\t${version}" }
+        .collectFile(name: 'software_versions.tsv', storeDir: "${params.outdir}/pipeline_info", sort: true, newLine: true)
+
+    workflow.onComplete = {
+        if (workflow.success) {
+            log.info("Results: ${params.outdir} (one folder an acquisition; open its report.html)")
+        }
+    }
+}

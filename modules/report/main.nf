@@ -1,0 +1,32 @@
+// Statistics, samples and lattices of an acquisition to its metrics and its report.
+process REPORT {
+    tag "${id}"
+    label 'process_low'
+
+    input:
+    tuple val(id), val(settings), path(samples), path(tissue), path(bias), path(correction)
+
+    output:
+    tuple val(id), path("results/${id}/report.html"), emit: report
+    tuple val(id), path("results/${id}/metrics.json"), emit: metrics
+    tuple val("${task.process}"), val('linumpy'), eval('python3 -c "import linumpy; print(linumpy.__version__)"'), topic: versions
+
+    script:
+    """
+    report.py \\
+        --plan '${groovy.json.JsonOutput.toJson(settings)}' \\
+        --samples ${samples} \\
+        --tissue ${tissue} \\
+        --bias ${bias} \\
+        --correction ${correction} \\
+        --output_report results/${id}/report.html \\
+        --output_metrics results/${id}/metrics.json
+    """
+
+    stub:
+    """
+    mkdir -p results/${id}
+    echo '<html></html>' > results/${id}/report.html
+    echo '{}' > results/${id}/metrics.json
+    """
+}

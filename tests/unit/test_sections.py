@@ -1,0 +1,33 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linumpy.intensity.sections import section_bounds
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n))))
+def test_equal_sections_cover_the_planes_evenly(planes_and_sections):
+    n_planes, n_sections = planes_and_sections
+    bounds = section_bounds(n_planes, n_sections)
+    assert [plane for start, stop in bounds for plane in range(start, stop)] == list(range(n_planes))
+    depths = [stop - start for start, stop in bounds]
+    assert len(depths) == n_sections
+    assert max(depths) - min(depths) <= 1
+    assert section_bounds(n_planes, bounds) == bounds
+
+
+@pytest.mark.parametrize(
+    ("n_planes", "sections", "message"),
+    [
+        (0, 1, "0 planes"),
+        (5, 6, "6 sections do not fit 5 planes"),
+        (5, 0, "0 sections do not fit"),
+        (10, [(0, 4), (5, 10)], "leaves out planes 4 to 5"),
+        (10, [(0, 4), (3, 10)], "overlaps planes 3 to 4"),
+        (10, [(0, 4), (4, 4), (4, 10)], "holds no plane"),
+        (10, [(0, 4), (4, 9)], "end at plane 9, the volume has 10 planes"),
+    ],
+)
+def test_bounds_that_do_not_fit_are_refused(n_planes, sections, message):
+    with pytest.raises(ValueError, match=message):
+        section_bounds(n_planes, sections)

@@ -1,0 +1,63 @@
+// The way of one acquisition: mask and samples, a fit per section, a fit of the stack, correction slab by slab, one image.
+
+include { TISSUE_MASK } from '../modules/tissue_mask/main'
+include { N4_SECTION  } from '../modules/n4_section/main'
+include { N4_GLOBAL   } from '../modules/n4_global/main'
+include { CORRECT     } from '../modules/correct/main'
+include { ASSEMBLE    } from '../modules/assemble/main'
+include { REPORT      } from '../modules/report/main'
+
+// All parts of each acquisition, in order; an acquisition that lacks one (its task failed) is left out.
+def gathered(parts) {
+    return parts
+        .map { id, count, part -> [groupKey(id, count), part] }
+        .groupTuple()
+        .map { key, files -> [key.target, files.sort { file -> file.name }] }
+}
+
+workflow BIAS_CORRECTION {
+    take:
+    acquisitions // plan of each acquisition, as linumpy.plan.acquisition writes it
+
+    main:
+    images = acquisitions.map { plan -> [plan.id, file(plan.image)] }
+
+    TISSUE_MASK(
+        acquisitions.map { plan -> [plan.id, plan.tissue_mask, file(plan.image), plan.mask ? file(plan.mask) : []] }
+    )
+
+    N4_SECTION(
+        acquisitions
+            .flatMap { plan -> plan.n4_section.collect { settings -> [plan.id, settings] } }
+            .combine(TISSUE_MASK.out.samples, by: 0)
+    )
+    section_fits = gathered(N4_SECTION.out.fits)
+        .mix(acquisitions.filter { plan -> !plan.n4_section }.map { plan -> [plan.id, []] })
+
+    N4_GLOBAL(
+        acquisitions.map { plan -> [plan.id, plan.n4_global] }.join(TISSUE_MASK.out.samples).join(section_fits)
+    )
+
+    CORRECT(
+        acquisitions
+            .flatMap { plan -> plan.correct.collect { settings -> [plan.id, settings] } }
+            .combine(images.join(TISSUE_MASK.out.mask).join(N4_GLOBAL.out.bias), by: 0)
+    )
+    slabs = gathered(CORRECT.out.slab)
+
+    ASSEMBLE(
+        acquisitions.map { plan -> [plan.id, plan.assemble] }.join(images).join(slabs)
+    )
+
+    REPORT(
+        acquisitions
+            .map { plan -> [plan.id, plan.report] }
+            .join(TISSUE_MASK.out.samples)
+            .join(TISSUE_MASK.out.statistics)
+            .join(N4_GLOBAL.out.bias)
+            .join(ASSEMBLE.out.statistics)
+    )
+
+    emit:
+    report = REPORT.out.report
+}
