@@ -119,7 +119,7 @@ def fit_log_bias_field(
         log.warning(
             "the mask holds no voxel with a finite, positive intensity: the bias field is 1 everywhere"
         )
-        flat = Lattice(np.zeros(control_points, np.float32), tuple(origin_mm), extent)  # type: ignore[arg-type]
+        flat = Lattice(np.zeros(control_points, np.float32), tuple(origin_mm), extent, image.shape)  # type: ignore[arg-type]
         return BiasFit(flat, (), "none", 0)
 
     iterations = [int(n) for n in n_iterations]
@@ -143,7 +143,7 @@ def fit_log_bias_field(
             passes, image.shape, control_points, iterations, n_refinements, progress
         )
         name = passes.name
-    lattice = Lattice(coefficients, tuple(origin_mm), extent)  # type: ignore[arg-type]
+    lattice = Lattice(coefficients, tuple(origin_mm), extent, image.shape)  # type: ignore[arg-type]
     return BiasFit(lattice, tuple(levels), name, n_voxels)
 
 

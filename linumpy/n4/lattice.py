@@ -15,8 +15,9 @@ of the result and one row of scratch per control point of Y.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from linumpy.n4.grid import as_triple
 
 FORMAT = "linumpy.n4.lattice"
 FORMAT_VERSION = 1
+BAND_VOXELS = 1 << 14  # evaluated at a time: the few arrays of it stay in the cache
 
 Triple = tuple[float, float, float]
 
@@ -43,6 +45,9 @@ class Lattice:
         Position (z, y, x) of the first fit sample: parameter 0.
     extent_mm : tuple of float
         Distance (z, y, x) from the first fit sample to the last: parameter 1. 0 on an axis of one sample.
+    n_samples : tuple of int, optional
+        Samples (z, y, x) of the fit. ITK keeps the last of an axis 1/1000 of a sample inside the spline; given their
+        number, so does `evaluate`, which matters (1e-4) where few samples carry a steep field.
 
     Raises
     ------
@@ -53,6 +58,7 @@ class Lattice:
     coefficients: npt.NDArray[np.float32]
     origin_mm: Triple
     extent_mm: Triple
+    n_samples: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         coefficients = np.ascontiguousarray(self.coefficients, np.float32)
@@ -67,6 +73,8 @@ class Lattice:
         origin, extent = _triple(self.origin_mm, "origin_mm"), _triple(self.extent_mm, "extent_mm")
         if min(extent) < 0:
             raise ValueError(f"extent_mm is {extent}; the last sample must not lie before the first")
+        if self.n_samples is not None and len(self.n_samples) != 3:
+            raise ValueError(f"n_samples is {self.n_samples!r}; give the samples (z, y, x) of the fit")
         object.__setattr__(self, "coefficients", coefficients)
         object.__setattr__(self, "origin_mm", origin)
         object.__setattr__(self, "extent_mm", extent)
@@ -139,7 +147,10 @@ class Lattice:
         relative = np.zeros(n)
         if self.extent_mm[axis] > 0:
             position = (start + np.arange(n) * step) * voxel_mm
-            relative = np.clip((position - self.origin_mm[axis]) / self.extent_mm[axis], 0.0, 1.0)
+            end = 1.0
+            if self.n_samples is not None:
+                end -= bspline.ITK_LAST_KNOT_PULL / (self.n_samples[axis] - 1)
+            relative = np.clip((position - self.origin_mm[axis]) / self.extent_mm[axis], 0.0, end)
         return bspline.basis(relative * (n_control_points - bspline.DEGREE), n_control_points)
 
     def refine(self, axes: Sequence[bool] = (True, True, True)) -> Lattice:
@@ -148,7 +159,7 @@ class Lattice:
         for axis, wanted in enumerate(axes):
             if wanted and coefficients.shape[axis] > 1:
                 coefficients = bspline.refine(coefficients, axis)
-        return Lattice(coefficients.astype(np.float32), self.origin_mm, self.extent_mm)
+        return replace(self, coefficients=coefficients.astype(np.float32))
 
     def __add__(self, other: Lattice) -> Lattice:
         """Return the sum of two fields on the same lattice.
@@ -156,16 +167,17 @@ class Lattice:
         Raises
         ------
         ValueError
-            If the lattices differ in control points, origin or extent.
+            If the lattices differ in control points, origin, extent or samples.
         """
         if not isinstance(other, Lattice):
             return NotImplemented
         if self._geometry != other._geometry:
             raise ValueError(
-                f"lattices differ: control points, origin and extent are {self._geometry} and {other._geometry}; "
+                f"lattices differ: control points, origin, extent and samples are {self._geometry} and "
+                f"{other._geometry}; "
                 "only lattices of one fit grid and level add up"
             )
-        return Lattice(self.coefficients + other.coefficients, self.origin_mm, self.extent_mm)
+        return replace(self, coefficients=self.coefficients + other.coefficients)
 
     def __eq__(self, other: object) -> bool:
         """Return whether both lattices have the same geometry and the same control points, bit for bit."""
@@ -176,14 +188,14 @@ class Lattice:
     __hash__ = None  # type: ignore[assignment]
 
     @property
-    def _geometry(self) -> tuple[tuple[int, int, int], Triple, Triple]:
-        return self.n_control_points, self.origin_mm, self.extent_mm
+    def _geometry(self) -> tuple[object, ...]:
+        return self.n_control_points, self.origin_mm, self.extent_mm, self.n_samples
 
     def to_dict(self) -> dict[str, Any]:
         """Return the lattice as values that JSON can hold; `from_dict` gives it back bit for bit.
 
         The keys are `type`, `version`, `quantity`, `spline_degree`, `axes` (the order of everything that
-        follows), `unit`, `origin_mm`, `extent_mm`, `n_control_points`, and `coefficients`, nested lists
+        follows), `unit`, `origin_mm`, `extent_mm`, `n_samples` (or null), `n_control_points`, and `coefficients`, nested lists
         [z][y][x]. Control points are written with the fewest digits that name their single-precision value.
         """
         digits = [float(str(value)) for value in self.coefficients.ravel()]
@@ -196,6 +208,7 @@ class Lattice:
             "unit": "millimeter",
             "origin_mm": list(self.origin_mm),
             "extent_mm": list(self.extent_mm),
+            "n_samples": None if self.n_samples is None else list(self.n_samples),
             "n_control_points": list(self.n_control_points),
             "coefficients": np.array(digits, dtype=np.float64).reshape(self.coefficients.shape).tolist(),
         }
@@ -217,7 +230,13 @@ class Lattice:
         try:
             coefficients = np.array(record["coefficients"], np.float64).astype(np.float32)
             declared = tuple(record["n_control_points"])
-            lattice = cls(coefficients, tuple(record["origin_mm"]), tuple(record["extent_mm"]))
+            n_samples = record.get("n_samples")
+            lattice = cls(
+                coefficients,
+                tuple(record["origin_mm"]),
+                tuple(record["extent_mm"]),
+                None if n_samples is None else tuple(n_samples),
+            )
         except KeyError as error:
             raise ValueError(f"the lattice record lacks {error}; it was cut short or edited") from None
         if lattice.n_control_points != declared:
@@ -235,7 +254,7 @@ def _triple(values: Sequence[float], name: str) -> Triple:
     return numbers  # type: ignore[return-value]
 
 
-def _contract(terms: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _contract(terms: npt.NDArray[Any], weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the sum of four weighted terms, always added in this order (a BLAS would choose by shape)."""
     return ((weights[0] * terms[0] + weights[1] * terms[1]) + weights[2] * terms[2]) + weights[3] * terms[3]
 
@@ -247,10 +266,10 @@ def _expand_rows(
     plane: npt.NDArray[np.float32],
 ) -> None:
     """Write the rows (Y, X) of a plane: row y is the weighted sum of four control rows from ``first[y]`` on."""
-    for y, row in enumerate(plane):
-        terms = control_rows[first[y] : first[y] + 4]
-        w = weights[y]
-        np.multiply(terms[0], w[0], out=row)
-        row += terms[1] * w[1]
-        row += terms[2] * w[2]
-        row += terms[3] * w[3]
+    n_rows = max(1, BAND_VOXELS // plane.shape[1])
+    edges = np.flatnonzero(np.diff(first, prepend=-1, append=-1))
+    for span_start, span_stop in itertools.pairwise(edges):
+        terms = control_rows[first[span_start] : first[span_start] + 4, None]
+        for y in range(span_start, span_stop, n_rows):
+            band = slice(y, min(y + n_rows, span_stop))
+            plane[band] = _contract(terms, weights[band].T[:, :, None])
