@@ -1,8 +1,8 @@
 """The pages in a real browser: every picture decodes, no script throws, nothing is asked from outside.
 
 A probe is written into the head of a page before Chromium opens it. It gathers errors of scripts and
-resources and breaches of the content policy, works the controls once, and leaves what it found in the document,
-which Chromium prints. The last tests break a page on purpose: the probe must notice.
+resources and breaches of the content policy, works the controls once, and leaves what it found in the
+document, which Chromium prints. The last tests break a page on purpose: the probe must notice.
 """
 
 from __future__ import annotations
