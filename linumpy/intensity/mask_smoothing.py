@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, wait
 from types import ModuleType
 from typing import Any
 
@@ -61,9 +61,11 @@ class PlaneReader:
     of the image's chunk depth.
     """
 
-    def __init__(self, read: ReadPlanes, z_start: int, z_stop: int, block_planes: int) -> None:
+    def __init__(
+        self, read: ReadPlanes, z_start: int, z_stop: int, block_planes: int, thread: Executor
+    ) -> None:
         self._read, self._block_planes, self._z_stop = read, block_planes, z_stop
-        self._thread = ThreadPoolExecutor(1, "mask-read")
+        self._thread = thread
         self._next = z_start
         self._ahead: Future[NDArray[Any]] | None = None
         self._request()
@@ -89,8 +91,9 @@ class PlaneReader:
         return self._block[z - self._block_start : limit - self._block_start]
 
     def close(self) -> None:
-        """Wait for a read under way and stop."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Drop the block that is read ahead."""
+        if self._ahead is not None and not self._ahead.cancel():
+            wait([self._ahead])
 
 
 class CpuSmoother:
@@ -109,8 +112,8 @@ class CpuSmoother:
         Standard deviations in voxels, 0 for none.
     block_planes : int
         Most planes asked for at once, from `read` and from `smooth`.
-    executor : Executor
-        Threads to smooth in.
+    executor, read_thread : Executor
+        Threads to smooth in, and the one thread that all smoothers of a volume read in.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class CpuSmoother:
         sigma_z: float,
         block_planes: int,
         executor: Executor,
+        read_thread: Executor,
     ) -> None:
         self.n_planes = shape[0]
         self.radius_z = gaussian_radius(sigma_z)
@@ -132,7 +136,7 @@ class CpuSmoother:
         self._weights_xy, self._weights_z = gaussian_weights(sigma_xy), gaussian_weights(sigma_z)
         self._loaded = max(0, z_start - self.radius_z)
         self._last = min(self.n_planes, z_stop + self.radius_z)
-        self._reader = PlaneReader(read, self._loaded, self._last, block_planes)
+        self._reader = PlaneReader(read, self._loaded, self._last, block_planes, read_thread)
         self.ring = np.empty((min(block_planes + 2 * self.radius_z, self.n_planes), *shape[1:]), np.float32)
 
     def smooth(self, z_start: int, out: Float32, tallies: Sequence[Tally] = ()) -> None:

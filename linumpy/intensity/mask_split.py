@@ -1,18 +1,21 @@
 """Where a section's histogram parts tissue from background, and how far it can be trusted.
 
-Linear Otsu finds the bright cells of a fluorescent section, Otsu of the logarithms lets blurred edges in where tissue is a
-hundred times brighter than background, follows the dark fringe of unmeasured (zero) regions, and both cut a section in
-two that is all tissue or all agarose. `split_histogram` therefore works in four steps on the positive voxels:
+Linear Otsu finds the bright cells of a fluorescent section, Otsu of the logarithms lets blurred edges in
+where tissue is a hundred times brighter than background, follows the dark fringe of unmeasured (zero)
+regions, and both cut a section in two that is all tissue or all agarose. `split_histogram` therefore works
+in four steps on the positive voxels:
 
-1. Bins of 1/64 octave to 1/128 octave: leading bits of the float32 pattern, no logarithm decides where a voxel goes.
-2. The low tail is dropped up to where the density first reaches 5 % of its peak: what a Gaussian leaves around zeros.
-3. Otsu's split of the logarithms. Median of the lower class: background B; lower quartile of the upper: dim tissue T.
-4. The threshold is the split or, where that is more, two fifths of the way from B to T: the edge of a blurred step
+1. Bins of 1/64 octave to 1/128 octave: leading bits of the float32 pattern, no logarithm decides where a
+voxel goes. 2. The low tail is dropped up to where the density first reaches 5 % of its peak: what a Gaussian
+leaves around zeros. 3. Otsu's split of the logarithms. Median of the lower class: background B; lower
+quartile of the upper: dim tissue T. 4. The threshold is the split or, where that is more, two fifths of the
+way from B to T: the edge of a blurred step
    lies half way up, on a linear scale.
 
-The separation of the classes is Ashman's D of the logarithms, difference of means over root mean square of the two
-standard deviations. Cutting one normal distribution in two gives 2.65 and a uniform one 3.5 in theory; sections of tissue
-or agarose alone measured 2.3 to 2.8, sections with both 3.5 to 9 (benchmarks/mask_methods.py).
+The separation of the classes is Ashman's D of the logarithms, difference of means over root mean square of
+the two standard deviations. Cutting one normal distribution in two gives 2.65 and a uniform one 3.5 in
+theory; sections of tissue or agarose alone measured 2.3 to 2.8, sections with both 3.5 to 9
+(benchmarks/mask_methods.py).
 
 References
 ----------
@@ -79,7 +82,7 @@ def split_histogram(histogram: SectionHistogram) -> HistogramSplit | None:
     if not counts.any():
         return None
     first = int(keys[0])
-    binned = np.bincount(keys - first, weights=counts)
+    binned: Float64 = np.bincount(keys - first, weights=counts).astype(np.float64)
     edges = key_values((first + np.arange(binned.size + 1)) << BIN_SHIFT)
     start = _end_of_low_tail(binned, edges)
     values, binned = ((edges[:-1] + edges[1:]) / 2)[start:], binned[start:]
@@ -90,7 +93,10 @@ def split_histogram(histogram: SectionHistogram) -> HistogramSplit | None:
         return HistogramSplit(level, floor, level, level, 0.0)
 
     cut = best_split(binned, logs) + 1
-    background, tissue = _quantile(values[:cut], binned[:cut], 0.5), _quantile(values[cut:], binned[cut:], 0.25)
+    background, tissue = (
+        _quantile(values[:cut], binned[:cut], 0.5),
+        _quantile(values[cut:], binned[cut:], 0.25),
+    )
     threshold = max(float(edges[start + cut]), background + EDGE_SHARE * (tissue - background))
     return HistogramSplit(threshold, floor, background, tissue, _ashman_d(binned, logs, cut))
 

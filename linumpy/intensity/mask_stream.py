@@ -5,31 +5,30 @@ fit, into memory; then the section's threshold is found and its planes are thres
 threads, a plane each. A section that does not fit is smoothed again for the threshold pass, by a smoother of
 its own.
 
-Memory is what `mask_memory` counts: rings of float32 planes, blocks as read, the kept planes of one section,
-the windows of the closing along Z, 64 MiB of histogram a thread.
+The method ``robust`` splits each section's histogram (`linumpy.intensity.mask_split`). Where the two classes
+cannot be trusted, because the section is all tissue or has none, it takes the threshold of the nearest
+section before it that can be trusted, or else of the first after it. Where none can, all that was measured
+counts as tissue.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linumpy.intensity.mask_morphology import close_along_z, fill_and_close, keep_large
-from linumpy.intensity.mask_smoothing import CpuSmoother, GpuSmoother, ReadPlanes, gaussian_radius, load_cupy
+from linumpy.intensity.mask_plan import MaskSettings, section_bytes
+from linumpy.intensity.mask_smoothing import CpuSmoother, GpuSmoother, ReadPlanes, load_cupy
 from linumpy.intensity.mask_split import HistogramSplit, split_histogram
 from linumpy.intensity.mask_threshold import (
-    METHODS,
     MIN_VOXELS,
     N_BINS,
-    N_KEYS,
     SectionHistogram,
     Tally,
     bin_edges,
@@ -37,63 +36,13 @@ from linumpy.intensity.mask_threshold import (
     otsu_log,
     otsu_of_counts,
 )
-from linumpy.intensity.sections import Sections, section_bounds
+from linumpy.intensity.sections import Sections
 
-__all__ = ["MaskMemory", "MaskSettings", "SectionMask", "mask_memory", "stream_mask"]
-
-BLOCK_VOXELS = 1 << 23
-"""Voxels of a block where the caller names no number of planes."""
+__all__ = ["SectionMask", "stream_mask"]
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
-SmoothedBlocks = Callable[[], Iterator[Float32]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskSettings:
-    """Settings of a mask, as `linumpy.intensity.tissue_mask.stream_tissue_mask` documents them.
-
-    Raises
-    ------
-    ValueError
-        If one is out of its range.
-    """
-
-    smoothing_sigma: float = 2.0
-    smoothing_sigma_z: float = 1.0
-    closing_radius: int = 3
-    z_closing_sections: int = 2
-    method: str = "otsu"
-    min_size: int = 0
-    use_gpu: bool = False
-    max_bytes: int | None = None
-    workers: int | None = None
-    block_planes: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("smoothing_sigma", "smoothing_sigma_z"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value}; give a standard deviation in voxels, 0 or more")
-        for name in ("closing_radius", "z_closing_sections", "min_size"):
-            value = getattr(self, name)
-            if value < 0 or value != int(value):
-                raise ValueError(f"{name} is {value}; give a whole number, 0 or more")
-        for name in ("workers", "block_planes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; give 1 or more, or None for the default")
-        if self.method not in METHODS:
-            raise ValueError(f"mask method {self.method!r} is unknown; choose one of {', '.join(METHODS)}")
-
-    @property
-    def n_workers(self) -> int:
-        """Threads: as given, or the processors this process may use."""
-        return self.workers or len(os.sched_getaffinity(0))
-
-    def planes_per_block(self, shape: tuple[int, int, int]) -> int:
-        """Planes of a block: as given, or about `BLOCK_VOXELS`."""
-        return self.block_planes or max(4, min(256, BLOCK_VOXELS // (shape[1] * shape[2])))
+SmoothedBlocks = Iterator[Float32]
 
 
 @dataclass(frozen=True)
@@ -117,7 +66,7 @@ class SectionMask:
     borrowed_from : int or None
         Section whose threshold was taken because this one's classes could not be trusted (method ``robust``).
     captured, leaked : float
-        Share of the voxels above, and of those below, the threshold of `split` that the threshold takes for tissue.
+        Share of the voxels above, and of those below, the threshold of `split` that exceed `threshold`.
     """
 
     index: int
@@ -133,73 +82,6 @@ class SectionMask:
     leaked: float = 0.0
 
 
-class MaskMemory(NamedTuple):
-    """What a mask will take: peak bytes, and the reads of the section that is read most (1 or 2)."""
-
-    bytes: int
-    reads: int
-
-
-def mask_memory(
-    shape: tuple[int, int, int],
-    sections: Sequence[Sequence[int]],
-    settings: MaskSettings | None = None,
-) -> MaskMemory:
-    """Tell the memory that a mask will take, and how often sections are read.
-
-    Parameters
-    ----------
-    shape : (int, int, int)
-        Z, Y, X of the volume.
-    sections : sequence of (z_start, z_stop)
-        Planes of each section.
-    settings : MaskSettings, optional
-        Of which `smoothing_sigma_z`, `z_closing_sections`, `max_bytes`, `workers` and `block_planes` count.
-
-    Returns
-    -------
-    MaskMemory
-        Peak bytes, without interpreter and libraries, and reads. Voxels are taken to be read as 8 bytes.
-
-    Notes
-    -----
-    Where `max_bytes` is less than the rings of planes take, the mask is computed all the same, in the bytes
-    returned.
-    For the method ``otsu``, a section that is read twice is read a third time in the rare case that its fine
-    histogram leaves the threshold in doubt (`SectionMask.reads` tells).
-
-    Examples
-    --------
-    >>> sections = [(0, 50), (50, 100)]
-    >>> mask_memory((100, 4000, 4000), sections, MaskSettings(workers=2)).reads
-    1
-    >>> mask_memory((100, 4000, 4000), sections, MaskSettings(workers=2, max_bytes=2 << 30)).reads
-    2
-    """
-    settings = settings or MaskSettings()
-    bounds = section_bounds(shape[0], [tuple(pair) for pair in sections])
-    kept = [_kept_bytes(shape, stop - start, settings) for start, stop in bounds]
-    fitting = [size for size in kept if settings.max_bytes is None or size <= settings.max_bytes]
-    if len(fitting) == len(kept):
-        return MaskMemory(max(kept), 1)
-    return MaskMemory(max([_fixed_bytes(shape, settings, smoothers=2), *fitting]), 2)
-
-
-def _kept_bytes(shape: tuple[int, int, int], n_planes: int, settings: MaskSettings) -> int:
-    smoothers = 2 if settings.method == "robust" else 1  # it may look ahead for a section to borrow from
-    return _fixed_bytes(shape, settings, smoothers) + 4 * n_planes * shape[1] * shape[2]
-
-
-def _fixed_bytes(shape: tuple[int, int, int], settings: MaskSettings, smoothers: int) -> int:
-    """Bytes beside kept planes: rings, blocks as read and as written, windows along Z, histograms."""
-    block = min(settings.planes_per_block(shape), shape[0])
-    ring = min(block + 2 * gaussian_radius(settings.smoothing_sigma_z), shape[0])
-    streamed = smoothers * (4 * ring + 2 * 8 * block) + (4 * block if smoothers == 2 else 0)
-    masks = 2 * block + 2 * (2 * settings.z_closing_sections + 1)
-    temporaries = 8 * settings.n_workers  # a plane as float32, or the frames of the morphology, per thread
-    return (streamed + masks + temporaries) * shape[1] * shape[2] + (settings.n_workers + 1) * N_KEYS * 8
-
-
 def stream_mask(
     read: ReadPlanes,
     shape: tuple[int, int, int],
@@ -213,8 +95,8 @@ def stream_mask(
     n_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # a plane a thread is the parallelism here; OpenCV's own threads would come on top
     try:
-        with ThreadPoolExecutor(settings.n_workers, "mask") as executor:
-            yield from _Stream(read, shape, bounds, settings, executor).blocks(on_section)
+        with ThreadPoolExecutor(settings.n_workers, "mask") as executor, ThreadPoolExecutor(1) as read_thread:
+            yield from _Stream(read, shape, bounds, settings, executor, read_thread).blocks(on_section)
     finally:
         cv2.setNumThreads(n_threads)
 
@@ -229,19 +111,16 @@ class _Stream:
         bounds: Sections,
         settings: MaskSettings,
         executor: Executor,
+        read_thread: Executor,
     ) -> None:
-        self.read, self.shape, self.bounds, self.settings, self.executor = (
-            read,
-            shape,
-            bounds,
-            settings,
-            executor,
-        )
+        self.read, self.shape, self.bounds = read, shape, bounds
+        self.settings, self.executor, self.read_thread = settings, executor, read_thread
         self.block_planes = settings.planes_per_block(shape)
         self.gpu = load_cupy() if settings.use_gpu else None
-        self.thresholds: list[
-            tuple[float | None, int, int]
-        ] = []  # with non-zero voxels and reads, per section
+        self.records: list[SectionMask] = []  # of the sections whose threshold is known
+        self.reads = [0] * len(bounds)
+        self.trusted: tuple[int, float] | None = None  # the section to borrow from, and its threshold
+        self.has_looked_ahead = False
 
     def blocks(
         self, on_section: Callable[[SectionMask], None] | None
@@ -251,8 +130,8 @@ class _Stream:
             finished = close_along_z(planes, self.shape[0], self.settings.z_closing_sections)
             for index, (start, stop) in enumerate(self.bounds):
                 n_tissue = 0
-                for z in range(start, stop, self.block_planes):
-                    block = np.stack([next(finished) for _ in range(z, min(z + self.block_planes, stop))])
+                for z, n in self._block_ranges(start, stop):
+                    block = np.stack([next(finished) for _ in range(n)])
                     n_tissue += int(np.count_nonzero(block))
                     yield z, block.view(bool)
                 if on_section:
@@ -262,31 +141,115 @@ class _Stream:
     def _planes(self) -> Generator[UInt8, None, None]:
         """Yield the mask of every plane, all but the closing along Z."""
         with closing(self._smoother(0, self.shape[0])) as smoother:
-            for index, (start, stop) in enumerate(self.bounds):
-                yield from self._section(smoother, index, start, stop)
+            for index in range(len(self.bounds)):
+                yield from self._section(smoother, index)
 
-    def _section(self, smoother: CpuSmoother, index: int, start: int, stop: int) -> Iterator[UInt8]:
+    def _section(self, smoother: CpuSmoother, index: int) -> Iterator[UInt8]:
+        """Yield the planes of a section."""
+        start, stop = self.bounds[index]
         limit = self.settings.max_bytes
-        keep = limit is None or _kept_bytes(self.shape, stop - start, self.settings) <= limit
-        smoothed = np.empty((stop - start if keep else self.block_planes, *self.shape[1:]), np.float32)
-        histogram = self._count(smoother, index, smoothed, keep)
-
-        def again() -> Iterator[Float32]:
-            """Yield the section's smoothed planes once more, from memory or from another read."""
-            if keep:
-                yield from (smoothed[z - start : z - start + n] for z, n in self._block_ranges(start, stop))
-                return
-            self.reads[index] += 1
-            with closing(self._smoother(start, stop)) as second:
-                for z, n in self._block_ranges(start, stop):
-                    second.smooth(z, smoothed[:n])
-                    yield smoothed[:n]
-
+        kept = None
+        if limit is None or section_bytes(self.shape, stop - start, self.settings) <= limit:
+            kept = np.empty((stop - start, *self.shape[1:]), np.float32)
+        histogram = self._count(smoother, index, kept)
         split = split_histogram(histogram)
-        threshold, borrowed_from = self._threshold(index, histogram, split, again)
-        if not keep and threshold is not None:
-            blocks = again()
-        ...
+        threshold, borrowed_from = self._threshold(index, histogram, split, kept)
+        blocks = None if threshold is None else self._again(index, kept)
+        captured, leaked = _shares_above(histogram, split, threshold)
+        self.records.append(
+            SectionMask(
+                index=index,
+                z_start=start,
+                z_stop=stop,
+                threshold=threshold,
+                tissue_share=0.0,
+                n_nonzero=histogram.n_voxels,
+                reads=self.reads[index],
+                split=split,
+                borrowed_from=borrowed_from,
+                captured=captured,
+                leaked=leaked,
+            )
+        )
+        if threshold is None or blocks is None:
+            empty = np.zeros(self.shape[1:], np.uint8)
+            yield from (empty for _ in range(start, stop))
+            return
+        plane_mask = partial(_plane_mask, threshold=np.float32(threshold), settings=self.settings)
+        for block in blocks:
+            yield from list(self.executor.map(plane_mask, block))
+
+    def _count(self, smoother: CpuSmoother, index: int, kept: Float32 | None) -> SectionHistogram:
+        """Smooth a section, into `kept` if given, and count its voxels."""
+        self.reads[index] += 1
+        start, stop = self.bounds[index]
+        tallies = [Tally() for _ in range(self.settings.n_workers)]
+        block = None if kept is not None else self._empty_block(stop - start)
+        for z, n in self._block_ranges(start, stop):
+            out = kept[z - start : z - start + n] if kept is not None else block[:n]  # type: ignore[index]
+            smoother.smooth(z, out, tallies)
+        return SectionHistogram.of(tallies)
+
+    def _again(self, index: int, kept: Float32 | None) -> SmoothedBlocks:
+        """Return the section's smoothed planes once more, from memory or from another read."""
+        start, stop = self.bounds[index]
+        if kept is not None:
+            return (kept[z - start : z - start + n] for z, n in self._block_ranges(start, stop))
+        self.reads[index] += 1
+        return self._smoothed(start, stop)
+
+    def _smoothed(self, start: int, stop: int) -> SmoothedBlocks:
+        block = self._empty_block(stop - start)
+        with closing(self._smoother(start, stop)) as smoother:
+            for z, n in self._block_ranges(start, stop):
+                smoother.smooth(z, block[:n])
+                yield block[:n]
+
+    def _threshold(
+        self, index: int, histogram: SectionHistogram, split: HistogramSplit | None, kept: Float32 | None
+    ) -> tuple[float | None, int | None]:
+        """Return the section's threshold, None where it has no tissue, and the section it is borrowed from."""
+        method = self.settings.method
+        if histogram.n_voxels < MIN_VOXELS or (split is None and method != "otsu"):
+            return None, None
+        if method == "otsu_log":
+            return otsu_log(histogram), None
+        if method == "robust" and split is not None:
+            if split.is_trusted:
+                self.trusted = index, split.threshold
+                return split.threshold, None
+            if self.trusted is None and not self.has_looked_ahead:
+                self._look_ahead(index + 1)
+            return (self.trusted[1], self.trusted[0]) if self.trusted else (split.floor, None)
+        certain = otsu_if_certain(histogram)
+        return (certain if certain is not None else self._counted_otsu(index, histogram, kept)), None
+
+    def _counted_otsu(self, index: int, histogram: SectionHistogram, kept: Float32 | None) -> float:
+        """Return Otsu's threshold from an exact count of the 256 bins."""
+        from linumpy.intensity.mask_kernels import count_bins
+
+        edges = bin_edges(histogram.minimum, histogram.maximum)
+        counts = np.zeros(N_BINS, np.int64)
+        for block in self._again(index, kept):
+            for plane in block:
+                count_bins(plane, edges, counts)
+        return otsu_of_counts(counts, edges)
+
+    def _look_ahead(self, first: int) -> None:
+        """Find the first section from `first` on whose classes can be trusted."""
+        self.has_looked_ahead = True
+        if first == len(self.bounds):
+            return
+        with closing(self._smoother(self.bounds[first][0], self.shape[0])) as smoother:
+            for index in range(first, len(self.bounds)):
+                split = split_histogram(self._count(smoother, index, None))
+                if split is not None and split.is_trusted:
+                    self.trusted = index, split.threshold
+                    return
+
+    def _empty_block(self, n_planes: int) -> Float32:
+        return np.empty((min(self.block_planes, n_planes), *self.shape[1:]), np.float32)
+
     def _block_ranges(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         for z in range(start, stop, self.block_planes):
             yield z, min(self.block_planes, stop - z)
@@ -302,28 +265,24 @@ class _Stream:
             sigma_z=self.settings.smoothing_sigma_z,
             block_planes=self.block_planes,
             executor=self.executor,
+            read_thread=self.read_thread,
         )
-
-
-def _threshold(histogram: SectionHistogram, method: str, again: SmoothedBlocks) -> float | None:
-    """Return the section's threshold, or None where it has no tissue."""
-    if histogram.n_voxels < MIN_VOXELS:
-        return None
-    if method == "otsu_log":
-        return otsu_log(histogram)
-    certain = otsu_if_certain(histogram)
-    if certain is not None:
-        return certain
-    from linumpy.intensity.mask_kernels import count_bins
-
-    edges = bin_edges(histogram.minimum, histogram.maximum)
-    counts = np.zeros(N_BINS, np.int64)
-    for block in again():
-        for plane in block:
-            count_bins(plane, edges, counts)
-    return otsu_of_counts(counts, edges)
 
 
 def _plane_mask(plane: Float32, threshold: np.float32, settings: MaskSettings) -> UInt8:
     mask = fill_and_close((plane > threshold).view(np.uint8), settings.closing_radius)
     return keep_large(mask, settings.min_size) if settings.min_size > 1 else mask
+
+
+def _shares_above(
+    histogram: SectionHistogram, split: HistogramSplit | None, threshold: float | None
+) -> tuple[float, float]:
+    """Return the share of the voxels above, and of those below, the split that lie above the threshold."""
+    if split is None or threshold is None:
+        return 0.0, 0.0
+    values, counts = histogram.values, histogram.counts
+    shares = []
+    for part in (values > split.threshold, values <= split.threshold):
+        total = int(counts[part].sum())
+        shares.append(int(counts[part & (values > threshold)].sum()) / total if total else 0.0)
+    return shares[0], shares[1]

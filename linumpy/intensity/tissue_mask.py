@@ -20,11 +20,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linumpy.intensity.mask_plan import MaskMemory, MaskSettings, mask_memory
 from linumpy.intensity.mask_smoothing import ReadPlanes
-from linumpy.intensity.mask_stream import MaskMemory, MaskSettings, SectionMask, mask_memory, stream_mask
+from linumpy.intensity.mask_stream import SectionMask, stream_mask
 from linumpy.intensity.sections import section_bounds
 
-__all__ = ["MaskMemory", "SectionMask", "compute_tissue_mask", "mask_memory", "stream_tissue_mask"]
+__all__ = [
+    "MaskMemory",
+    "MaskSettings",
+    "SectionMask",
+    "compute_tissue_mask",
+    "mask_memory",
+    "stream_tissue_mask",
+]
 
 
 def compute_tissue_mask(

@@ -15,7 +15,7 @@ from typing import Any
 
 import linumpy
 from linumpy.intensity.sections import Sections, section_bounds
-from linumpy.intensity.tissue_mask import mask_memory
+from linumpy.intensity.mask_plan import MaskSettings, mask_memory
 from linumpy.io.chunks import fingerprint, missing_chunks
 from linumpy.io.errors import OmeZarrError
 from linumpy.io.ome_zarr import Image, open_image, open_mask
@@ -152,10 +152,10 @@ def plan_acquisition(
         faults.append(
             f"{row.where}: mask has shape {mask.shape}, image {image.shape} (z, y, x); give a mask on the image's grid"
         )
-    n_missing = attempt("image", lambda: missing_chunks(image))
+    missing = attempt("image", lambda: missing_chunks(image))
     warnings = []
-    if n_missing is not None and n_missing.total:
-        message = f"{n_missing.total} of {n_missing.expected} chunk files of the image are not there and read as its fill value"
+    if missing is not None and missing.n_missing:
+        message = f"{missing.n_missing} of {missing.n_chunks} chunks of the image are not there and read as its fill value"
         if parameters["missing_chunks"] == "error":
             faults.append(
                 f"{row.where}: image: {message}; copy the store again, or let them pass with --missing_chunks warn"
@@ -163,8 +163,8 @@ def plan_acquisition(
         warnings.append({"code": "missing_chunks", "message": message, "section": None})
     if faults or sections is None:
         return None, None, faults
-    fingerprints = [fingerprint(files.find(cell)) for cell in (row.image, row.mask) if cell]
-    plan = _plan(row, files, image, sections, parameters, warnings, n_missing.total, [code, *fingerprints])
+    fingerprints = [fingerprint(files.find(cell)).sha256 for cell in (row.image, row.mask) if cell]
+    plan = _plan(row, files, image, sections, parameters, warnings, missing.n_missing, [code, *fingerprints])
     inputs = {
         "acquisition": row.acquisition,
         "image": files.paths[row.image],
@@ -293,15 +293,14 @@ def _end_stride(shape: Triple) -> int:
 
 
 def _mask_mb(image: Image, sections: Sections, parameters: Mapping[str, Any]) -> int:
-    needed = mask_memory(
-        image.shape,
-        sections,
-        itemsize=image.dtype.itemsize,
+    settings = MaskSettings(
         smoothing_sigma_z=parameters["smoothing_sigma_z"],
         z_closing_sections=parameters["z_closing_sections"],
         max_bytes=MASK_MB * 2**20,
+        workers=2,
         block_planes=image.chunks[0],
     )
+    needed = mask_memory(image.shape, sections, settings)
     return math.ceil(needed.bytes / 2**20)
 
 
