@@ -1,8 +1,8 @@
 """Scores of a correction against the known truth of a simulated acquisition.
 
-Everything is measured in the true tissue. A bias field is known only up to a factor, so a constant is taken out of
-the log field before it is compared, and contrast and class brightness are ratios. Inclusions and cells are left
-out: no field should follow them, and a saturated one has no right value.
+Everything is measured in the true tissue. A bias field is known only up to a factor, so a constant is taken
+out of the log field before it is compared, and contrast and class brightness are ratios. Inclusions and cells
+are left out: no field should follow them, and a saturated one has no right value.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class PhantomScores:
     rms_without : float
         The same for no correction at all, that is of the true log field itself.
     field_low, field_high : float
-        First and 99th percentile of the found field over its median, as factors; both 1 when nothing was done.
+        First and 99th percentile of the found field over its median; 1 when nothing was done.
     contrast_white, contrast_nuclei : float, optional
-        Contrast to grey matter (ratio of medians) after correction over its true value; 1 is kept.
+        Contrast to grey matter (ratio of medians) after correction, over its true value.
     class_deviation : float, optional
-        Largest relative departure of a class's median in one section from that class's median overall, beyond what
-        the truth has.
+        Largest relative departure of a class's median in one section from its median in all sections, beyond
+        what the truth has.
     steps : tuple of float or None
-        At each cut, the median ratio of the first plane after it to the last before it, over the truth's own ratio.
+        At each cut, the median ratio of the first plane after it to the last before it, over the truth's own.
     step_deviation : float, optional
         Median ``|step - 1|``.
     cv_within : float, optional
@@ -76,8 +76,8 @@ def phantom_scores(
     acquisition : Acquisition
         The simulation.
     log_bias_field : ndarray of float32, shape (Z, Y, X), optional
-        The found log field. By default the logarithm of the image over `corrected`, where both are positive: right
-        for a float output that was neither mixed with the original nor clipped.
+        The found log field. By default the logarithm of the image over `corrected`, where both are
+        positive: right for a float output that was neither mixed with the original nor clipped.
 
     Returns
     -------
