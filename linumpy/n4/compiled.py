@@ -153,7 +153,7 @@ def histogram(u, row_start, run_start, run_stop, units, first, last, low, invers
     "int32[::1], float32[:, ::1], int32[::1], float64[:, ::1], float64[:, :, ::1])"
 )
 def contract(  # type: ignore[no-untyped-def]  # noqa: ANN201
-    u, row_start, run_start, run_stop, units, first, last, low, inverse_spacing, expected, expected_step, of_residual,  # noqa: ANN001
+    u, row_start, run_start, run_stop, units, first, last, low, inverse_spacing, at_centre, to_next, of_residual,  # noqa: ANN001
     y_first, y_weights, x_edges, x_weights, partial,  # noqa: ANN001
 ):  # fmt: skip
     """Write to `partial` (units, rows of control points, cx) each unit's sums over Y and X.
@@ -180,7 +180,7 @@ def contract(  # type: ignore[no-untyped-def]  # noqa: ANN201
                         bin_position = min((values[i] - low) * inverse_spacing, _OUTSIDE_BIN)
                         b = np.uint32(bin_position)
                         fraction = bin_position - np.float32(b)
-                        residual[i] = values[i] - (expected[b] + fraction * expected_step[b])
+                        residual[i] = values[i] - (at_centre[b] + fraction * to_next[b])
                 else:
                     for i in range(stop - start):
                         residual[i] = np.float32(values[i] < _LIMIT)

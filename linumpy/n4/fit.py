@@ -41,7 +41,6 @@ from linumpy.n4.grid import as_triple
 from linumpy.n4.lattice import Lattice
 from linumpy.n4.passes import ArrayPasses, Passes
 from linumpy.n4.record import BiasFit, Level
-from linumpy.n4.sharpen import N_HISTOGRAM_BINS, expected_log_intensity
 from linumpy.n4.workers import available_cores
 
 __all__ = ["BACKENDS", "BiasFit", "Level", "fit_log_bias_field"]
@@ -181,25 +180,18 @@ def _iterate(
     progress: Progress | None,
 ) -> tuple[npt.NDArray[np.float32], list[Level]]:
     """Run the levels and return the control points of the log bias field with their record."""
-    xp = passes.xp
     bases = [bspline.fit_basis(n, cp) for n, cp in zip(shape, n_control_points, strict=True)]
-    field = xp.zeros([basis.n_control_points for basis in bases])
+    field = passes.xp.zeros([basis.n_control_points for basis in bases])
     constant = [n == 1 for n in shape]
     levels = []
-    low, high = passes.span()
     for level, limit in enumerate(n_iterations):
         passes.use_bases(*bases)
         history: list[float] = []
         while len(history) < limit and (not history or history[-1] >= CONVERGENCE_THRESHOLD):
-            spacing = (high - low) / (N_HISTOGRAM_BINS - 1)
-            inverse = xp.where(spacing > 0, 1 / xp.where(spacing > 0, spacing, 1), 0)
-            counts = passes.histogram(low, inverse)
-            expected = expected_log_intensity(counts, low + passes.offset, spacing, xp) - passes.offset
-            fitted = passes.fit_residual(low, inverse, expected)
-            update = passes.subtract(fitted)
-            low, high = passes.span()
-            field = field + fitted
-            history.append(coefficient_of_variation(update, passes.n_voxels))
+            expected = passes.sharpen(passes.histogram())
+            update = passes.fit_residual(expected)
+            history.append(passes.subtract(update))
+            field = field + update
             if progress is not None:
                 progress(level, len(history) - 1, history[-1])
         reported = tuple(
@@ -218,24 +210,26 @@ def _iterate(
     return coefficients.astype(np.float32), levels
 
 
-def coefficient_of_variation(update: Any, n_voxels: int) -> float:
-    """Return the sample standard deviation over the mean of exp(-update) in the mask; 0 for a single voxel."""
-    total, total_squares = float(update.total), float(update.total_squares)
-    if n_voxels < 2:
-        return 0.0
-    variance = max(total_squares - total * total / n_voxels, 0.0) / (n_voxels - 1)
-    return math.sqrt(variance) / (1.0 + total / n_voxels)
-
-
 def _passes(
     backend: str, image: npt.NDArray[Any], inside: npt.NDArray[np.bool_], workers: int | None
 ) -> Passes:
-    """Return what computes the passes for a backend; says so in the log where that is not what was asked for."""
-    if backend == "numpy":
-        return ArrayPasses(image, inside)
-    from linumpy.n4.native import NativePasses
+    """Return what computes the passes for a backend; where that is not what was asked for, the log says so."""
+    if backend == "gpu":
+        from linumpy import gpu
 
-    return NativePasses(image, inside, workers or available_cores())
+        if gpu.GPU_AVAILABLE:
+            from linumpy.n4.cuda import CudaPasses
+
+            return CudaPasses(image, inside)
+        log.warning("no CUDA device that CuPy can use: the fit runs on the CPU")
+    if backend != "numpy":
+        try:
+            from linumpy.n4.native import NativePasses
+        except ImportError as error:
+            log.warning("Numba does not load (%s): the fit runs in plain NumPy, some ten times slower", error)
+        else:
+            return NativePasses(image, inside, workers or available_cores())
+    return ArrayPasses(image, inside)
 
 
 def _checked_refinements(

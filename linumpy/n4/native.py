@@ -18,8 +18,7 @@ from linumpy.n4 import compiled
 from linumpy.n4.bspline import Basis
 from linumpy.n4.passes import (
     FRACTION_BITS,
-    Span,
-    Update,
+    Passes,
     divide_where_reached,
     lookup_table,
     residual_weights,
@@ -31,7 +30,7 @@ PARTS_PER_WORKER = 4  # a part is what a thread takes at a time; more even out a
 SMALL_SPLINE = 0.5  # within it the compiled series for exp holds
 
 
-class NativePasses:
+class NativePasses(Passes):
     """The passes in compiled loops.
 
     Parameters
@@ -68,7 +67,7 @@ class NativePasses:
         low, high = (np.float32(np.log(np.float64(np.float32(v)))) for v in (min(plane_low), max(plane_high)))
         middle = np.float32((np.float64(low) + np.float64(high)) / 2)
         self.offset = float(middle)
-        self._span = Span(float(low - middle), float(high - middle))
+        self.low, self.high = float(low - middle), float(high - middle)
         self.u = np.empty((n_z, n_y, n_x), np.float32)
 
         def take_logarithms(first: int, last: int) -> None:
@@ -77,10 +76,6 @@ class NativePasses:
                 compiled.take_logarithm(plane, inside[z], self.u[z], middle)
 
         self._run(take_logarithms, [(z, z + 1) for z in range(n_z)])
-
-    def span(self) -> Span:
-        """Return the smallest and largest value of `u`."""
-        return self._span
 
     def use_bases(self, z: Basis, y: Basis, x: Basis) -> None:
         """Begin a level."""
@@ -95,16 +90,16 @@ class NativePasses:
         self._fit_weights = (z_fit, y_fit.astype(np.float32), np.ascontiguousarray(x_fit.T))
         squares = (z.weights**2, (y.weights**2).astype(np.float32), np.ascontiguousarray((x.weights**2).T))
         nothing = np.zeros(256, np.float32)
-        self._omega = self._contract(0.0, 0.0, nothing, nothing, False, squares)
+        self._omega = self._contract(nothing, nothing, False, squares)
 
-    def histogram(self, low: float, inverse_spacing: float) -> npt.NDArray[np.float64]:
+    def histogram(self) -> npt.NDArray[np.float64]:
         """Return the counts (200,) of `u`."""
         counts = np.zeros((len(self._parts), 2, 256), np.int64)
 
         def count(part: int) -> None:
             first, last = self._parts[part]
             compiled.histogram(
-                self.u, *self._runs, first, last, np.float32(low), np.float32(inverse_spacing), counts[part]
+                self.u, *self._runs, first, last, np.float32(self.low), self.bins_per_log_intensity, counts[part]
             )
 
         self._run(count, [(part,) for part in range(len(self._parts))])
@@ -114,16 +109,15 @@ class NativePasses:
         shared[1:] += fractions[:-1]
         return shared[:N_HISTOGRAM_BINS] / (1 << FRACTION_BITS)
 
-    def fit_residual(
-        self, low: float, inverse_spacing: float, expected: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float64]:
-        """Return the control points (cz, cy, cx) of the spline fitted to ``u - E(u | v)``."""
-        base, step = lookup_table(expected, np)
-        delta = self._contract(low, inverse_spacing, base, step, True, self._fit_weights)
-        return divide_where_reached(delta, self._omega, np)
+    def fit_residual(self, expected: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the control points (cz, cy, cx) of the spline fitted to ``u - E(u)``."""
+        at_centre, to_next = lookup_table(expected, np)
+        delta = self._contract(at_centre, to_next, True, self._fit_weights)
+        control_points: npt.NDArray[np.float64] = divide_where_reached(delta, self._omega, np)
+        return control_points
 
-    def subtract(self, control_points: npt.NDArray[np.float64]) -> Update:
-        """Take the spline off `u` and return the sums that its convergence is measured by."""
+    def subtract(self, control_points: npt.NDArray[np.float64]) -> float:
+        """Take a spline off `u` and return its coefficient of variation."""
         measures = np.empty((len(self._units), 4))
         is_small = bool(np.abs(control_points).max() <= SMALL_SPLINE)  # the spline lies between its control points
 
@@ -134,15 +128,13 @@ class NativePasses:
             )  # fmt: skip
 
         self._run(take_off, self._parts)
-        self._span = Span(float(measures[:, 0].min()), float(measures[:, 1].max()))
-        return Update(measures[:, 2].sum(), measures[:, 3].sum())
+        self.low, self.high = float(measures[:, 0].min()), float(measures[:, 1].max())
+        return self.coefficient_of_variation(float(measures[:, 2].sum()), float(measures[:, 3].sum()))
 
     def _contract(
         self,
-        low: float,
-        inverse_spacing: float,
-        expected: npt.NDArray[np.float32],
-        expected_step: npt.NDArray[np.float32],
+        at_centre: npt.NDArray[np.float32],
+        to_next: npt.NDArray[np.float32],
         of_residual: bool,
         weights: tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]],
     ) -> npt.NDArray[np.float64]:
@@ -150,8 +142,8 @@ class NativePasses:
 
         def contract(first: int, last: int) -> None:
             compiled.contract(
-                self.u, *self._runs, first, last, np.float32(low), np.float32(inverse_spacing), expected,
-                expected_step, of_residual, self._y.first, y_weights, self._x_edges, x_weights, self._partial,
+                self.u, *self._runs, first, last, np.float32(self.low), self.bins_per_log_intensity,
+                at_centre, to_next, of_residual, self._y.first, y_weights, self._x_edges, x_weights, self._partial,
             )  # fmt: skip
 
         self._run(contract, self._parts)

@@ -1,32 +1,33 @@
-"""The three passes over the voxels that one N4 iteration makes, and their plain array version.
+"""The passes over the voxels that one N4 iteration makes, and their plain array version.
 
-A fit keeps one number per voxel, the log intensity not yet explained by the bias field: ``u = log(image) -
-b``. Each pass reads it once, row by row:
+A fit keeps one number per voxel, the log intensity not yet explained by the bias field: ``u = log(image) - b``. Each
+pass reads it once:
 
-1. `Passes.histogram` counts `u` into 200 bins;
-2. `Passes.fit_residual` takes the residual ``u - E(u | v)`` and sums it into the control points;
-3. `Passes.subtract` evaluates the fitted update, takes it off `u`, and measures it.
+1. `histogram` counts `u` into 200 bins;
+2. `fit_residual` takes the residual ``u - E(u)`` and sums it into the control points;
+3. `subtract` evaluates the fitted update, takes it off `u`, and measures it.
 
-`u` is held relative to an offset near its middle, which keeps single precision's last bit near 1e-7. A voxel
-outside the mask holds `OUTSIDE`, a value that every pass carries along unharmed: its bin is one of its own,
-its residual 0.
+`u` is held relative to an offset near its middle, which keeps single precision's last bit near 1e-7. A voxel outside
+the mask holds `OUTSIDE`, a value that every pass carries along unharmed: its bin is one of its own, its residual 0.
 
-Histograms are counted in whole numbers, 2**-20 of a voxel: sums of whole numbers have no order, so the bits
-of a histogram depend on no partition, thread or device.
+Histograms are counted in whole numbers, 2**-20 of a voxel: sums of whole numbers have no order, so the bits of a
+histogram depend on no partition, thread or device.
 
-Arrays are (Z, Y, X). `ArrayPasses` is written for NumPy and CuPy; `linumpy.n4.compiled` and `linumpy.n4.cuda`
-hold the fast versions behind the same interface.
+Arrays are (Z, Y, X). `ArrayPasses` is written for NumPy and CuPy; `linumpy.n4.native` and `linumpy.n4.cuda` hold the
+fast versions behind the same interface.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+import math
+from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from linumpy.n4.bspline import Basis
-from linumpy.n4.sharpen import N_HISTOGRAM_BINS
+from linumpy.n4.sharpen import N_HISTOGRAM_BINS, expected_log_intensity
 
 OUTSIDE = np.float32(1e30)  # log intensities stay below 1e3, and 1e30 - 1e3 is 1e30 in single precision
 OUTSIDE_BIN = 255
@@ -34,68 +35,81 @@ FRACTION_BITS = 20
 ONE = 1 << FRACTION_BITS
 
 
-class Span(NamedTuple):
-    """Smallest and largest log intensity in the mask, relative to the offset (0-d arrays or floats)."""
+class Passes(ABC):
+    """Log intensities of the masked samples, and the passes over them.
 
-    low: Any
-    high: Any
+    Attributes
+    ----------
+    name : str
+        What computes: ``"numpy"``, ``"numba"`` or ``"cupy"``.
+    xp : module
+        Array module of all that goes in and out.
+    n_voxels : int
+        Voxels in the mask, at least 1.
+    offset : float
+        Log intensity that was subtracted from every voxel.
+    low, high : float
+        Smallest and largest value of `u` in the mask, relative to `offset`.
+    """
 
-
-class Update(NamedTuple):
-    """Sums over the mask of ``e = exp(-update) - 1`` and of its square."""
-
-    total: Any
-    total_squares: Any
-
-
-class Passes(Protocol):
-    """Log intensities of the masked samples, and the passes over them."""
-
-    xp: Any
-    """Array module of everything that goes in and out."""
     name: str
-    """What computes: ``"numpy"``, ``"numba"`` or ``"cupy"``."""
-    offset: float
-    """Log intensity that was subtracted from every voxel."""
+    xp: Any
     n_voxels: int
-    """Voxels in the mask, at least 1."""
+    offset: float
+    low: float
+    high: float
 
-    def span(self) -> Span:
-        """Return the smallest and largest value of `u`."""
-
+    @abstractmethod
     def use_bases(self, z: Basis, y: Basis, x: Basis) -> None:
         """Begin a level: all lattices from here on have these bases at the samples."""
 
-    def histogram(self, low: Any, inverse_spacing: Any) -> Any:
-        """Return the counts (200,) of `u`, each voxel shared linearly between its two neighbouring bins."""
+    @abstractmethod
+    def histogram(self) -> Any:
+        """Return the counts (200,), float64, of `u`; each voxel is shared linearly between two bins."""
 
-    def fit_residual(self, low: Any, inverse_spacing: Any, expected: Any) -> Any:
-        """Return the control points (cz, cy, cx), float64, of the spline fitted to ``u - E(u | v)``.
+    @abstractmethod
+    def fit_residual(self, expected: Any) -> Any:
+        """Return the control points (cz, cy, cx), float64, of the spline fitted to ``u - E(u)``.
 
-        `expected` is E at the bin centres, relative to the offset; it is read by linear interpolation.
+        `expected` holds E at the bin centres; between them it is interpolated linearly.
         """
 
-    def subtract(self, control_points: Any) -> Update:
-        """Take the spline off `u` and return the sums that its convergence is measured by."""
+    @abstractmethod
+    def subtract(self, control_points: Any) -> float:
+        """Take a spline off `u` and return the coefficient of variation of its exp(-spline) over the mask."""
+
+    @property
+    def bin_spacing(self) -> float:
+        """Log intensity from one bin centre to the next; 0 for a constant image."""
+        return (self.high - self.low) / (N_HISTOGRAM_BINS - 1)
+
+    @property
+    def bins_per_log_intensity(self) -> np.float32:
+        """Reciprocal of the bin spacing; 0 for a constant image, whose voxels all go to the first bin."""
+        return np.float32(1 / self.bin_spacing if self.bin_spacing > 0 else 0)
+
+    def sharpen(self, counts: Any) -> Any:
+        """Return E(u) at the bin centres, relative to `offset`."""
+        return (
+            expected_log_intensity(counts, self.low + self.offset, self.bin_spacing, self.xp) - self.offset
+        )
+
+    def coefficient_of_variation(self, total: float, total_squares: float) -> float:
+        """Return the sample standard deviation over the mean of ``1 + e``, given the sums of e and e**2.
+
+        0 for a single voxel.
+        """
+        n = self.n_voxels
+        if n < 2:
+            return 0.0
+        variance = max(total_squares - total * total / n, 0.0) / (n - 1)
+        return math.sqrt(variance) / (1.0 + total / n)
 
 
-def residual_weights(basis: Basis) -> npt.NDArray[np.float64]:
-    """Return ``b**3 / sum(b**2)``: what a sample's residual weighs at its four control points, on one axis."""
-    squares = basis.weights**2
-    return basis.weights * squares / squares.sum(axis=1, keepdims=True)
-
-
-def divide_where_reached(delta: Any, omega: Any, xp: Any) -> Any:
-    """Return ``delta / omega``, 0 at control points whose support holds no masked sample."""
-    reached = omega > 0
-    return xp.where(reached, delta / xp.where(reached, omega, 1.0), 0.0)
-
-
-class ArrayPasses:
+class ArrayPasses(Passes):
     """The passes in plain array arithmetic, for NumPy or CuPy.
 
-    Needs about 40 bytes per voxel of scratch: meant for checking, and as the fallback where nothing faster
-    runs.
+    Needs about 40 bytes per voxel of scratch: meant for checking, and as the fallback where nothing faster runs.
 
     Parameters
     ----------
@@ -109,22 +123,19 @@ class ArrayPasses:
 
     def __init__(self, samples: Any, mask: Any, xp: Any = np) -> None:
         self.xp = xp
-        self.name: str = xp.__name__
+        self.name = xp.__name__
         inside = xp.asarray(mask)
-        intensities = xp.where(inside, xp.asarray(samples), 1).astype(xp.float32)
-        self.u = xp.where(inside, xp.log(intensities), OUTSIDE)
+        intensities = xp.where(inside, xp.asarray(samples, xp.float32), xp.float32(1))
+        logarithms = xp.log(intensities.astype(xp.float64)).astype(xp.float32)
         self.n_voxels = int(inside.sum())
-        self.offset = 0.0
-        low, high = self.span()
-        self.offset = middle = float(xp.float32((low + high) / 2))
-        self.u = xp.where(inside, self.u - xp.float32(middle), OUTSIDE)
-
-    def span(self) -> Span:
-        xp = self.xp
-        inside = self.u < OUTSIDE
-        return Span(xp.where(inside, self.u, xp.inf).min(), xp.where(inside, self.u, -xp.inf).max())
+        low, high = self._extremes(xp.where(inside, logarithms, OUTSIDE))
+        middle = np.float32((low + high) / 2)
+        self.offset = float(middle)
+        self.u = xp.where(inside, logarithms - middle, OUTSIDE)
+        self.low, self.high = self._extremes(self.u)
 
     def use_bases(self, z: Basis, y: Basis, x: Basis) -> None:
+        """Begin a level."""
         xp = self.xp
         bases = (z, y, x)
         self.bases = [xp.asarray(basis.dense()) for basis in bases]
@@ -132,42 +143,49 @@ class ArrayPasses:
         squares = [xp.asarray(basis.dense(basis.weights**2)) for basis in bases]
         self.omega = self._contract((self.u < OUTSIDE).astype(xp.float64), squares)
 
-    def histogram(self, low: Any, inverse_spacing: Any) -> Any:
+    def histogram(self) -> Any:
+        """Return the counts (200,) of `u`."""
         xp = self.xp
-        position = self._position(low, inverse_spacing).ravel()
+        position = self._position().ravel()
         fraction = position & (ONE - 1)
-        counts = xp.zeros(OUTSIDE_BIN + 2, xp.float64)
-        counts[:-1] += xp.bincount(position >> FRACTION_BITS, ONE - fraction, OUTSIDE_BIN + 1)
-        counts[1:] += xp.bincount(position >> FRACTION_BITS, fraction, OUTSIDE_BIN + 1)
-        return counts[:N_HISTOGRAM_BINS] / ONE
+        shared = xp.zeros(OUTSIDE_BIN + 2)
+        shared[:-1] += xp.bincount(position >> FRACTION_BITS, ONE - fraction, OUTSIDE_BIN + 1)
+        shared[1:] += xp.bincount(position >> FRACTION_BITS, fraction, OUTSIDE_BIN + 1)
+        return shared[:N_HISTOGRAM_BINS] / ONE
 
-    def fit_residual(self, low: Any, inverse_spacing: Any, expected: Any) -> Any:
+    def fit_residual(self, expected: Any) -> Any:
+        """Return the control points (cz, cy, cx) of the spline fitted to ``u - E(u)``."""
         xp = self.xp
-        position = self._position(low, inverse_spacing)
-        base, slope = lookup_table(expected, xp)
+        position = self._position()
+        at_centre, to_next = lookup_table(expected, xp)
         bins = position >> FRACTION_BITS
         fraction = (position & (ONE - 1)).astype(xp.float32) * xp.float32(1 / ONE)
-        residual = self.u - (base[bins] + fraction * slope[bins])
-        return divide_where_reached(
-            self._contract(residual.astype(xp.float64), self.residual_bases), self.omega, xp
-        )
+        residual = self.u - (at_centre[bins] + fraction * to_next[bins])
+        delta = self._contract(residual.astype(xp.float64), self.residual_bases)
+        return divide_where_reached(delta, self.omega, xp)
 
-    def subtract(self, control_points: Any) -> Update:
+    def subtract(self, control_points: Any) -> float:
+        """Take a spline off `u` and return its coefficient of variation."""
         xp = self.xp
-        update = control_points
+        spline = control_points
         for basis in self.bases:
-            update = xp.tensordot(update, basis, axes=(0, 1))
-        inside = self.u < OUTSIDE
-        self.u = self.u - update.astype(xp.float32)
-        e = xp.where(inside, xp.expm1(-update), 0.0)
-        return Update(e.sum(), (e * e).sum())
+            spline = xp.tensordot(spline, basis, axes=(0, 1))
+        e = xp.where(self.u < OUTSIDE, xp.expm1(-spline), 0.0)
+        self.u = self.u - spline.astype(xp.float32)
+        self.low, self.high = self._extremes(self.u)
+        return self.coefficient_of_variation(float(e.sum()), float((e * e).sum()))
 
-    def _position(self, low: Any, inverse_spacing: Any) -> Any:
+    def _extremes(self, u: Any) -> tuple[float, float]:
+        xp = self.xp
+        return float(u.min()), float(xp.where(u < OUTSIDE, u, -OUTSIDE).max())
+
+    def _position(self) -> Any:
         """Return each voxel's place on the axis of bins in fixed point; outside the mask, `OUTSIDE_BIN`."""
         xp = self.xp
-        bins = (self.u - xp.float32(low)) * xp.float32(inverse_spacing)
-        inside = self.u < OUTSIDE
-        return (xp.where(inside, bins, xp.float32(OUTSIDE_BIN)) * xp.float32(ONE)).astype(xp.int32)
+        with np.errstate(over="ignore"):  # of OUTSIDE, which the minimum takes back
+            bins = (self.u - np.float32(self.low)) * self.bins_per_log_intensity
+        bins = xp.where(self.u < OUTSIDE, bins, np.float32(OUTSIDE_BIN))
+        return (bins * np.float32(ONE)).astype(xp.int32)
 
     def _contract(self, values: Any, weights: Any) -> Any:
         for matrix in weights:
@@ -175,13 +193,27 @@ class ArrayPasses:
         return values
 
 
+def residual_weights(basis: Basis) -> npt.NDArray[np.float64]:
+    """Return ``b**3 / sum(b**2)``: what a sample's residual weighs at its control points, on one axis."""
+    squares = basis.weights**2
+    return np.asarray(basis.weights * squares / squares.sum(axis=1, keepdims=True))
+
+
+def divide_where_reached(delta: Any, omega: Any, xp: Any) -> Any:
+    """Return ``delta / omega``, 0 at control points whose support holds no masked sample."""
+    reached = omega > 0
+    return xp.where(reached, delta / xp.where(reached, omega, 1.0), 0.0)
+
+
 def lookup_table(expected: Any, xp: Any) -> tuple[Any, Any]:
-    """Return, per bin, E at its centre and the step to the next; `OUTSIDE` and 0 for the bin outside the mask."""
-    base = xp.empty(OUTSIDE_BIN + 1, xp.float32)
-    base[:N_HISTOGRAM_BINS] = expected
-    base[N_HISTOGRAM_BINS:] = expected[-1]
-    slope = xp.zeros(OUTSIDE_BIN + 1, xp.float32)
-    slope[:-1] = base[1:] - base[:-1]
-    slope[OUTSIDE_BIN - 1] = 0
-    base[OUTSIDE_BIN] = OUTSIDE
-    return base, slope
+    """Return E at each of 256 bin centres and its step to the next, float32.
+
+    Past the last bin it stays level; the bin outside the mask holds `OUTSIDE`.
+    """
+    at_centre = xp.empty(OUTSIDE_BIN + 1, xp.float32)
+    at_centre[:N_HISTOGRAM_BINS] = expected
+    at_centre[N_HISTOGRAM_BINS:] = at_centre[N_HISTOGRAM_BINS - 1]
+    to_next = xp.zeros(OUTSIDE_BIN + 1, xp.float32)
+    to_next[:-1] = at_centre[1:] - at_centre[:-1]
+    at_centre[OUTSIDE_BIN] = OUTSIDE
+    return at_centre, to_next
