@@ -8,11 +8,12 @@ tissue_mask.py --image a.ome.zarr --sections 0:10,10:20 --section_shrink 1,4,4 -
 import sys
 from pathlib import Path
 
+from linumpy.intensity.mask_plan import MaskSettings
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.io.runtime import configure_codecs
 from linumpy.stage.samples import SampleGeometry
 from linumpy.stage.script import floats, optional_integer, parser, run, sections, triple
-from linumpy.stage.tissue_mask import MaskSettings, write_tissue_mask
+from linumpy.stage.tissue_mask import write_tissue_mask
 
 
 def parse_args(argv=None):
@@ -67,6 +68,7 @@ def main(argv=None) -> int:
                 use_gpu=args.backend == "gpu",
                 max_bytes=args.max_mb * 2**20,
                 workers=args.threads,
+                block_planes=image.chunks[0],
             ),
             args.ome_zarr_version,
             output_mask=args.output_mask,

@@ -15,7 +15,7 @@ from typing import Any
 
 import linumpy
 from linumpy.intensity.sections import Sections, section_bounds
-from linumpy.intensity.mask_plan import MaskSettings, mask_memory
+from linumpy.intensity.tissue_mask import mask_memory
 from linumpy.io.chunks import fingerprint, missing_chunks
 from linumpy.io.errors import OmeZarrError
 from linumpy.io.ome_zarr import Image, open_image, open_mask
@@ -293,14 +293,14 @@ def _end_stride(shape: Triple) -> int:
 
 
 def _mask_mb(image: Image, sections: Sections, parameters: Mapping[str, Any]) -> int:
-    settings = MaskSettings(
+    needed = mask_memory(
+        image.shape,
+        sections,
         smoothing_sigma_z=parameters["smoothing_sigma_z"],
         z_closing_sections=parameters["z_closing_sections"],
         max_bytes=MASK_MB * 2**20,
-        workers=2,
         block_planes=image.chunks[0],
     )
-    needed = mask_memory(image.shape, sections, settings)
     return math.ceil(needed.bytes / 2**20)
 
 

@@ -18,7 +18,7 @@ from linumpy.intensity.bias_model import read_json, write_json
 from linumpy.io.assemble import assemble_chunks
 from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
-from linumpy.io.writer import PyramidBuilder, finish_pyramid, open_levels
+from linumpy.io.writer import PyramidBuilder, PyramidWriter, create_pyramid, finish_pyramid
 from linumpy.stage.correct import CORRECTED, FIELD, field_layout
 from linumpy.stage.statistics import histogram_percentiles
 
@@ -55,25 +55,25 @@ def assemble(image: Image, slabs: Sequence[Path], output_folder: Path, output_st
     _require_whole(bounds, layout.shape[0])
     percentiles = histogram_percentiles([part["histogram"] for part, _ in parts], WINDOW_PERCENTILES)
     output_folder.mkdir(parents=True, exist_ok=True)
-    transfers = {}
     for name in (CORRECTED, FIELD):
         stores = [slab / name for _, slab in parts]
         if not stores[0].exists():
             continue
-        transfers[name] = assemble_chunks(stores, output_folder / name)
-        logger.info("%s: %s", name, transfers[name])
         store_layout = layout if name == CORRECTED else field_layout(layout)
-        _build_coarse_levels(output_folder / name, store_layout, parts[0][0]["n_levels"])
+        writer = create_pyramid(output_folder / name, store_layout)
+        placed = assemble_chunks(stores, writer.path)
+        logger.info("%s: %d files linked, %d copied", name, placed.linked, placed.copied)
+        _build_coarse_levels(writer, parts[0][0]["n_levels"])
         if name == CORRECTED:
             finish_pyramid(
-                output_folder / name,
+                writer.path,
                 layout,
                 name=image.name,
                 window=dict(zip(("min", "start", "end", "max"), percentiles, strict=True)),
                 omero_channel=image.omero_channel,
             )
         else:
-            finish_pyramid(output_folder / name, store_layout, name=f"{image.name} bias field")
+            finish_pyramid(writer.path, store_layout, name=f"{image.name} bias field")
     output_statistics.mkdir(parents=True)
     write_json(
         output_statistics / "correction.json",
@@ -98,9 +98,8 @@ def _require_whole(bounds: Sequence[tuple[int, int]], n_planes: int) -> None:
         raise ValueError(f"the slabs end at plane {reached} of {n_planes}; all are needed before assembly")
 
 
-def _build_coarse_levels(path: Path, layout: PyramidLayout, n_levels: int) -> None:
+def _build_coarse_levels(writer: PyramidWriter, n_levels: int) -> None:
     """Build the levels that span slabs from the coarsest that does not."""
-    writer = open_levels(path, layout)
     builder = PyramidBuilder(writer, source_level=n_levels - 1)
     for region in builder.blocks():
         builder.add(*(axis.start for axis in region), writer.read_block(n_levels - 1, region))

@@ -227,4 +227,4 @@ class Samples:
         return self._load("ends_image")[row], self._load("ends_mask")[row]
 
     def _load(self, name: str) -> NDArray[Any]:
-        return np.load(self._folder / f"{name}.npy", mmap_mode="r")  # type: ignore[no-any-return]
+        return np.load(self._folder / f"{name}.npy", mmap_mode="c")  # type: ignore[no-any-return]

@@ -12,30 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linumpy.intensity.bias_model import write_json
+from linumpy.intensity.mask_plan import MaskSettings
 from linumpy.intensity.tissue_mask import SectionMask, stream_tissue_mask
-from linumpy.io.digest import PlaneDigest
+from linumpy.io.digest import VolumeDigest
 from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.stage.progress import Progress
 from linumpy.stage.samples import SampleGeometry, SampleWriter
 
-__all__ = ["MaskSettings", "write_tissue_mask"]
+__all__ = ["write_tissue_mask"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class MaskSettings:
-    """How tissue is found, as in :func:`linumpy.intensity.tissue_mask.stream_tissue_mask`."""
-
-    smoothing_sigma: float
-    smoothing_sigma_z: float
-    closing_radius: int
-    z_closing_sections: int
-    use_gpu: bool
-    max_bytes: int
-    workers: int
 
 
 def write_tissue_mask(
@@ -76,14 +64,7 @@ def write_tissue_mask(
             tap.read,
             image.shape,
             geometry.sections,
-            smoothing_sigma=settings.smoothing_sigma,
-            smoothing_sigma_z=settings.smoothing_sigma_z,
-            closing_radius=settings.closing_radius,
-            z_closing_sections=settings.z_closing_sections,
-            use_gpu=settings.use_gpu,
-            max_bytes=settings.max_bytes,
-            workers=settings.workers,
-            block_planes=image.chunks[0],
+            **asdict(settings),
             on_section=found.append,
         )
     )
@@ -139,16 +120,19 @@ class _Tap:
 
     image: Image
     samples: SampleWriter
-    digest: PlaneDigest = field(default_factory=PlaneDigest)
     counts: _Counts = field(default_factory=_Counts)
-    seen: int = 0
+    digest: VolumeDigest = field(init=False)
+    seen: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.digest = VolumeDigest(self.image.shape, self.image.dtype)
 
     def read(self, z_start: int, z_stop: int) -> NDArray[np.generic]:
         block = self.image.read(z_start, z_stop)
         new = block[max(0, self.seen - z_start) :]
         if len(new):
             self.samples.add("image", z_stop - len(new), new)
-            self.digest.update(new)
+            self.digest.update(z_stop - len(new), new)
             self._count(new)
             self.seen = z_stop
         return block
