@@ -5,8 +5,8 @@ can also write to, and where there is none it compiles everything again, in ever
 `ScratchCacheLocator` gives it one: a private copy of the image's kernels in the temporary folder, made at the
 first use and removed at exit.
 
-The images choose it with ``NUMBA_CACHE_LOCATOR_CLASSES=linumpy.kernel_cache.ScratchCacheLocator``. They pin
-the processor too (``NUMBA_CPU_NAME``, ``NUMBA_CPU_FEATURES``): a kernel compiled for another is not taken.
+Numba is told of it by ``NUMBA_CACHE_LOCATOR_CLASSES=linumpy.kernel_cache.ScratchCacheLocator``, as the images
+do, or by `linumpy.n4.target.pin`, where the folder of the sources cannot be written.
 """
 
 import atexit

@@ -19,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linumpy.intensity.mask_threshold import KEY_SHIFT
+from linumpy.n4 import target
+
+target.pin()  # one set of kernels, the same bits and the same cache on every machine
 
 __all__ = ["count_bins", "smooth_plane", "smooth_z"]
 
