@@ -103,9 +103,9 @@ def mask_memory(
     Notes
     -----
     Where `max_bytes` is less than the rings of planes take, the mask is computed all the same, in the bytes
-    returned. `SectionMask.reads` tells what was read in the end. With the method ``otsu``, a section that is read
-    twice is read a third time where its fine histogram leaves the threshold in doubt; with ``robust``, sections at
-    the start of the volume that cannot be trusted make it read ahead, up to the first that can.
+    returned. `SectionMask.reads` tells what was read in the end. With the method ``otsu``, a section that is
+    read twice is read a third time where its fine histogram leaves the threshold in doubt; with ``robust``,
+    sections at the start of the volume that cannot be trusted make it read ahead, up to the first that can.
 
     Examples
     --------

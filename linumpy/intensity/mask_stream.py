@@ -208,7 +208,7 @@ class _Stream:
     def _threshold(
         self, index: int, histogram: SectionHistogram, split: HistogramSplit | None, kept: Float32 | None
     ) -> tuple[float | None, int | None]:
-        """Return the section's threshold, None where it has no tissue, and the section it is borrowed from."""
+        """Return the threshold, None where the section has no tissue, and the section it is borrowed from."""
         method = self.settings.method
         if histogram.n_voxels < MIN_VOXELS or (split is None and method != "otsu"):
             return None, None

@@ -67,7 +67,10 @@ def compute_tissue_mask(
     use_gpu : bool
         Smooth with CuPy; without CuPy or a CUDA device on the CPU (a debug log line says so).
     method : str
-        How the threshold of a section is found, one of `METHODS`.
+        How the threshold of a section is found: ``otsu`` (scikit-image's ``threshold_otsu`` of the smoothed
+        voxels), ``otsu_log`` (Otsu of the logarithms of the positive ones) or ``robust`` (Otsu of the
+        logarithms without the low tail, edges put half way up, and the threshold of another section where a
+        section is all tissue or has none; see `linumpy.intensity.mask_split`).
     min_size : int
         Drop the pieces of a plane with fewer pixels (8-connected, before the closing along Z), 0 for none.
     workers : int, optional

@@ -1,13 +1,27 @@
 """The mask against the documented recipe computed plainly with SciPy and scikit-image."""
 
+import logging
+import sys
+import time
+import types
+
 import numpy as np
 import pytest
+import zarr
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from linumpy.intensity.mask_kernels import count_bins, smooth_z
 from linumpy.intensity.mask_morphology import disk
+from linumpy.intensity.mask_threshold import (
+    SectionHistogram,
+    Tally,
+    bin_edges,
+    otsu_if_certain,
+    otsu_of_counts,
+)
 from linumpy.intensity.sections import section_bounds
-from linumpy.intensity.tissue_mask import compute_tissue_mask, stream_tissue_mask
+from linumpy.intensity.tissue_mask import compute_tissue_mask, mask_memory, stream_tissue_mask
 
 
 def plain_mask(vol, smoothing_sigma, sections, closing_radius, z_closing, smoothing_sigma_z):
@@ -102,7 +116,7 @@ def test_not_finite_voxels_count_as_zero():
     np.testing.assert_array_equal(compute_tissue_mask(vol, n_serial_slices=3), expected)
 
 
-@pytest.mark.parametrize("method", ["otsu", "otsu_log"])
+@pytest.mark.parametrize("method", ["otsu", "otsu_log", "robust"])
 def test_blocks_threads_and_memory_change_no_bit(method):
     vol = acquisition()
     sections = [(0, 4), (4, 5), (5, 16), (16, 23)]
@@ -127,3 +141,202 @@ def test_blocks_threads_and_memory_change_no_bit(method):
         )
         assert [z for z, _ in blocks] == list(np.cumsum([0] + [len(block) for _, block in blocks[:-1]]))
         np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), expected)
+
+
+def test_sections_that_do_not_fit_are_read_twice_and_say_so():
+    vol = acquisition((24, 60, 70))
+    sections = [(0, 4), (4, 20), (20, 24)]
+    limit = mask_memory(vol.shape, sections, workers=1, block_planes=2).bytes - 1
+    assert mask_memory(vol.shape, sections, workers=1, block_planes=2, max_bytes=limit).reads == 2
+    planes_read = np.zeros(24, int)
+
+    def read(z0, z1):
+        planes_read[z0:z1] += 1
+        return vol[z0:z1]
+
+    found = []
+    settings = {"method": "otsu_log", "workers": 1, "block_planes": 2}
+    for _ in stream_tissue_mask(
+        read, vol.shape, sections, max_bytes=limit, on_section=found.append, **settings
+    ):
+        pass
+    assert [section.reads for section in found] == [1, 2, 1]
+    halo = 4  # of a standard deviation of 1 plane
+    assert planes_read.tolist() == [1 + (4 - halo <= z < 20 + halo) for z in range(24)]
+
+
+def test_reads_come_from_one_thread_at_a_time_and_end_at_multiples_of_the_block():
+    vol = acquisition((24, 60, 70))
+    vol[:8] = 50 * np.random.default_rng(0).gamma(4, 0.25, (8, 60, 70))  # makes `robust` look ahead
+    busy, overlaps, stops = [], [], []
+
+    def read(z0, z1):
+        overlaps.append(bool(busy))
+        busy.append(1)
+        stops.append(z1)
+        time.sleep(0.002)
+        busy.pop()
+        return vol[z0:z1]
+
+    sections = section_bounds(24, 6)
+    for _ in stream_tissue_mask(
+        read, vol.shape, sections, method="robust", max_bytes=0, block_planes=4, workers=2
+    ):
+        pass
+    assert not any(overlaps)
+    assert all(stop % 4 == 0 for stop in stops)
+
+
+def test_an_error_of_the_reader_reaches_the_caller():
+    def read(z0, z1):
+        raise OSError("chunk 0/0/0 is truncated")
+
+    with pytest.raises(OSError, match="truncated"):
+        next(stream_tissue_mask(read, (4, 5, 6), [(0, 4)]))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_fine_histogram_gives_the_threshold_of_scikit_image_or_none(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(200, 20000))
+    values = np.concatenate(
+        [
+            rng.gamma(rng.uniform(1, 50), rng.uniform(0.1, 9), n),
+            rng.normal(rng.uniform(-50, 400), rng.uniform(1, 90), int(n * rng.uniform(0.05, 2))),
+        ]
+    ).astype(np.float32)
+    tally = Tally()
+    smooth_z(
+        values[None, None], np.array([0]), np.ones(1, np.float32), values[None], tally.counts, tally.extremes
+    )
+    histogram = SectionHistogram.of([tally])
+    assert histogram.n_voxels == values.size
+    assert (histogram.minimum, histogram.maximum) == (values.min(), values.max())
+    expected = threshold_otsu(values)
+    assert otsu_if_certain(histogram) in (None, expected)
+    edges = bin_edges(histogram.minimum, histogram.maximum)
+    counts = np.zeros(256, np.int64)
+    count_bins(values[None], edges, counts)
+    np.testing.assert_array_equal(counts, np.histogram(values, edges)[0])
+    assert otsu_of_counts(counts, edges) == expected
+
+
+def test_the_fine_histogram_is_certain_of_the_real_volumes_thresholds(test_data):
+    group = zarr.open_group(test_data / "cortex_3sections.ome.zarr", mode="r")
+    found = []
+    vol = group["0"][:]
+    for _ in stream_tissue_mask(
+        lambda z0, z1: vol[z0:z1], vol.shape, section_bounds(30, 3), max_bytes=0, on_section=found.append
+    ):
+        pass
+    assert [section.reads for section in found] == [2, 2, 2]
+
+
+def test_fewer_than_100_smoothed_voxels_are_no_tissue():
+    vol = np.zeros((1, 50, 50), np.float32)
+    vol[0, 10:20, 10:20] = 7 + np.arange(100).reshape(10, 10)
+    settings = {"smoothing_sigma": 0, "smoothing_sigma_z": 0, "closing_radius": 0, "z_closing_sections": 0}
+    assert compute_tissue_mask(vol, **settings).any()
+    vol[0, 10, 10] = 0
+    assert not compute_tissue_mask(vol, **settings).any()
+
+
+def test_a_closing_removes_no_tissue_at_any_face():
+    vol = np.full((6, 40, 50), 10, np.float32)
+    vol[:2, :12, :15] = vol[-1, -9:, -11:] = 500
+    settings = {"smoothing_sigma": 0, "smoothing_sigma_z": 0}
+    opened = compute_tissue_mask(vol, closing_radius=0, z_closing_sections=0, **settings)
+    closed = compute_tissue_mask(vol, closing_radius=6, z_closing_sections=1, **settings)
+    assert opened.sum() == 2 * 12 * 15 + 9 * 11
+    np.testing.assert_array_equal(closed, opened)  # both pieces are convex, and 3 planes lie between them
+
+
+def test_small_pieces_are_dropped():
+    vol = np.full((2, 40, 50), 10, np.float32)
+    vol[:, 5:25, 5:25] = 500
+    vol[:, 30:33, 40:43] = 500
+    settings = {"smoothing_sigma": 0, "smoothing_sigma_z": 0, "closing_radius": 0}
+    assert compute_tissue_mask(vol, **settings)[0].sum() == 409
+    assert compute_tissue_mask(vol, min_size=9, **settings)[0].sum() == 409
+    assert compute_tissue_mask(vol, min_size=10, **settings)[0].sum() == 400
+
+
+class FakeRuntime:
+    devices = 1
+
+    @classmethod
+    def getDeviceCount(cls):
+        return cls.devices
+
+
+def test_chunks_on_a_gpu_have_their_halos(monkeypatch):
+    cupy = types.SimpleNamespace(
+        asarray=np.asarray, asnumpy=np.asarray, cuda=types.SimpleNamespace(runtime=FakeRuntime)
+    )
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", ndimage)
+    vol = acquisition()
+    vol[3, 20:30, 20:30] = np.nan
+    expected = compute_tissue_mask(vol, n_serial_slices=4)
+    for block_planes in (1, 3, 23):
+        blocks = stream_tissue_mask(
+            lambda z0, z1: vol[z0:z1],
+            vol.shape,
+            section_bounds(23, 4),
+            use_gpu=True,
+            block_planes=block_planes,
+            max_bytes=0,
+        )
+        np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), expected)
+
+
+@pytest.mark.parametrize("fault", ["missing", "no device"])
+def test_without_a_gpu_the_mask_is_the_cpus_and_only_a_debug_line_says_so(monkeypatch, caplog, fault):
+    if fault == "missing":
+        monkeypatch.setitem(sys.modules, "cupy", None)  # import raises ImportError
+    else:
+        runtime = types.SimpleNamespace(getDeviceCount=lambda: 0)
+        monkeypatch.setitem(
+            sys.modules, "cupy", types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime))
+        )
+        monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", ndimage)
+    vol = acquisition((9, 40, 40))
+    with caplog.at_level(logging.DEBUG, "linumpy"):
+        mask = compute_tissue_mask(vol, use_gpu=True)
+    np.testing.assert_array_equal(mask, compute_tissue_mask(vol))
+    assert [record.levelno for record in caplog.records] == [logging.DEBUG]
+    assert "CPU" in caplog.text
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_mask_of_the_cpu():
+    vol = acquisition()
+    difference = compute_tissue_mask(vol, n_serial_slices=4, use_gpu=True) != compute_tissue_mask(
+        vol, n_serial_slices=4
+    )
+    # Single precision in another order: a few voxels lie within rounding of the threshold at most.
+    assert np.count_nonzero(difference) <= 1e-4 * vol.size
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"smoothing_sigma": -1}, "smoothing_sigma is -1"),
+        ({"smoothing_sigma_z": np.nan}, "smoothing_sigma_z is nan"),
+        ({"closing_radius": 1.5}, "closing_radius is 1.5"),
+        ({"z_closing_sections": -2}, "z_closing_sections is -2"),
+        ({"method": "magic"}, "'magic' is unknown; choose one of otsu, otsu_log, robust"),
+        ({"workers": 0}, "workers is 0"),
+        ({"n_serial_slices": 9}, "9 sections do not fit 4 planes"),
+    ],
+)
+def test_wrong_settings_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        compute_tissue_mask(np.ones((4, 5, 6), np.float32), **options)
+
+
+def test_wrong_volumes_are_named():
+    with pytest.raises(ValueError, match="2 axes"):
+        compute_tissue_mask(np.ones((4, 5)))
+    with pytest.raises(TypeError, match="complex"):
+        compute_tissue_mask(np.ones((4, 5, 6), complex))

@@ -1,0 +1,126 @@
+"""Sanity checks of a tissue mask, section by section.
+
+What a mask that went wrong looks like: it caught the bright cells and left the tissue, it let the agarose
+in, or its share of a section is unlike that of the sections beside it. None of this is proof; a person
+should look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from linumpy.intensity.mask_stream import SectionMask
+
+__all__ = ["mask_warnings"]
+
+NEIGHBOURS = 3
+"""Sections on either side that a share is compared with."""
+MAX_SHARE_RATIO = 1.5
+MIN_SHARE_CHANGE = 0.1
+MIN_CAPTURED = 0.6
+MAX_LEAKED = 0.2
+
+
+def mask_warnings(sections: Sequence[SectionMask]) -> list[dict[str, Any]]:
+    """Return what looks wrong about the sections' masks.
+
+    Parameters
+    ----------
+    sections : sequence of SectionMask
+        All sections of an acquisition, in order, as `stream_tissue_mask` reports them.
+
+    Returns
+    -------
+    list of dict
+        ``{"code", "section", "message"}``, sorted by section, JSON-ready. Codes: ``mask_empty`` (no tissue),
+        ``mask_share_jump`` (tissue share unlike the neighbours'), ``mask_bright_cells`` (the threshold
+        leaves out much of what stands out from the background), ``mask_agarose`` (it takes in much of the
+        background, or what it takes for tissue is as dark as the background of the other sections),
+        ``mask_borrowed`` (the threshold comes from another section) and ``mask_no_contrast`` (no section
+        tells tissue from background).
+    """
+    found = []
+    for position, section in enumerate(sections):
+        checks = (
+            _empty(section),
+            _share_jump(sections, position),
+            _bright_cells(section),
+            _agarose(sections, position),
+            _borrowed(section),
+        )
+        found += [
+            {"code": code, "section": section.index, "message": f"section {section.index}: {message}"}
+            for code, message in filter(None, checks)
+        ]
+    return found
+
+
+Finding = tuple[str, str] | None
+
+
+def _empty(section: SectionMask) -> Finding:
+    if section.tissue_share > 0:
+        return None
+    return "mask_empty", "no tissue was found; it takes no part in the fits and keeps its voxels"
+
+
+def _share_jump(sections: Sequence[SectionMask], position: int) -> Finding:
+    around = [*sections[max(0, position - NEIGHBOURS) : position], *sections[position + 1 :][:NEIGHBOURS]]
+    if not around:
+        return None
+    share, usual = sections[position].tissue_share, float(np.median([other.tissue_share for other in around]))
+    low, high = sorted((share, usual))
+    if high - low < MIN_SHARE_CHANGE or high < MAX_SHARE_RATIO * low:
+        return None
+    return "mask_share_jump", f"tissue fills {share:.0%} of it, but {usual:.0%} of the sections beside it"
+
+
+def _bright_cells(section: SectionMask) -> Finding:
+    split = section.split
+    if split is None or not split.is_trusted or section.threshold is None or section.captured >= MIN_CAPTURED:
+        return None
+    return "mask_bright_cells", (
+        f"the threshold {section.threshold:.4g} takes {section.captured:.0%} of what stands out from the "
+        f"background (above {split.threshold:.4g}): bright cells rather than tissue; try --mask_method robust"
+    )
+
+
+def _agarose(sections: Sequence[SectionMask], position: int) -> Finding:
+    section = sections[position]
+    split = section.split
+    if split is None or section.threshold is None or not split.is_trusted:
+        return None
+    if section.leaked > MAX_LEAKED:
+        return "mask_agarose", (
+            f"the threshold {section.threshold:.4g} takes {section.leaked:.0%} of the background (below "
+            f"{split.threshold:.4g}) for tissue; try --mask_method robust"
+        )
+    others = [other.split for other in sections if other.split is not None and other.split.is_trusted]
+    background, tissue = (
+        float(np.median(levels))
+        for levels in ([other.background for other in others], [other.tissue for other in others])
+    )
+    if split.tissue**2 >= background * tissue:
+        return None
+    return "mask_agarose", (
+        f"what was taken for tissue ({split.tissue:.4g}) is closer to the background of the acquisition "
+        f"({background:.4g}) than to its tissue ({tissue:.4g})"
+    )
+
+
+def _borrowed(section: SectionMask) -> Finding:
+    split = section.split
+    if section.borrowed_from is not None:
+        return "mask_borrowed", (
+            f"its histogram does not tell tissue from background; the threshold {section.threshold:.4g} is that "
+            f"of section {section.borrowed_from}"
+        )
+    if split is not None and section.threshold == split.floor:
+        return (
+            "mask_no_contrast",
+            "no section tells tissue from background; all that was measured counts as tissue",
+        )
+    return None
