@@ -22,6 +22,7 @@ import zarr.errors
 
 from linumpy.io.errors import OmeZarrError
 from linumpy.io.metadata import Axis, Dataset, ImageMetadata, read_image_metadata
+from linumpy.io.runtime import PIPELINES
 from linumpy.io.units import canonical_unit, to_mm
 
 __all__ = ["Image", "open_image", "open_mask"]
@@ -309,7 +310,7 @@ def _open_array(path: Path, dataset: str, metadata: ImageMetadata) -> zarr.Array
     try:
         array = zarr.open_array(node, mode="r", zarr_format=zarr_format)
         if not array.dtype.isnative:  # the zarrs codec pipeline refuses to read it
-            with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
+            with zarr.config.set({"codec_pipeline.path": PIPELINES["zarr"]}):
                 array = zarr.open_array(node, mode="r", zarr_format=zarr_format)
     except FileNotFoundError as error:
         raise OmeZarrError(

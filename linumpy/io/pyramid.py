@@ -307,7 +307,7 @@ def _shards(shape: Triple, chunk: Triple, depth: int, max_bytes: int, itemsize: 
     """Shard of whole chunks: first deeper, up to `depth`, then wider, never larger than the volume needs."""
     shard = list(chunk)
     limits = [-(-n // c) * c for n, c in zip(shape, chunk, strict=True)]
-    limits[0] = min(limits[0], max(depth, chunk[0]))
+    limits[0] = min(limits[0], max(1, depth // chunk[0]) * chunk[0])
     for axis in (0, 2, 1):
         while shard[axis] < limits[axis]:
             wider = min(shard[axis] * 2, limits[axis])

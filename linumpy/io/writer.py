@@ -22,6 +22,7 @@ import zarr.codecs
 from linumpy import __version__
 from linumpy.io.downsample import downsample
 from linumpy.io.pyramid import LevelLayout, PyramidLayout
+from linumpy.io.runtime import PIPELINES
 
 __all__ = ["PyramidBuilder", "PyramidWriter", "create_pyramid", "finish_pyramid", "open_levels"]
 
@@ -47,10 +48,11 @@ class PyramidWriter:
     def __init__(self, path: str | Path, layout: PyramidLayout) -> None:
         self.path = Path(path)
         self.layout = layout
-        self.arrays: tuple[zarr.Array[Any], ...] = tuple(
-            zarr.open_array(self.path / level.path, mode="r+", config={"write_empty_chunks": True})
-            for level in layout.levels
-        )
+        # zarrs leaves out chunks of zeros whatever the setting, and is slower to write shards
+        with zarr.config.set({"array.write_empty_chunks": True, "codec_pipeline.path": PIPELINES["zarr"]}):
+            self.arrays: tuple[zarr.Array[Any], ...] = tuple(
+                zarr.open_array(self.path / level.path, mode="r+") for level in layout.levels
+            )
 
     def write_block(self, level: int, z0: int, y0: int, x0: int, block: Array) -> None:
         """Write whole files of a level.
@@ -69,6 +71,10 @@ class PyramidWriter:
         ValueError
             If the block has another type or would write a part of a file: its other part would be lost.
         """
+        if block.dtype != self.layout.dtype:
+            raise ValueError(
+                f"block of type {block.dtype}, the image has {self.layout.dtype}; convert the block"
+            )
         layout = self.layout.levels[level]
         for start, n, size, grid in zip(
             (z0, y0, x0), block.shape, layout.shape, layout.file_grid, strict=True
@@ -79,10 +85,6 @@ class PyramidWriter:
                     f"block {block.shape} at {(z0, y0, x0)} does not cover whole files of level {level} "
                     f"(files of {layout.file_grid} in {layout.shape}); a file is written at once, by one task"
                 )
-        if block.dtype != self.layout.dtype:
-            raise ValueError(
-                f"block of type {block.dtype}, the image has {self.layout.dtype}; convert the block"
-            )
         region = tuple(slice(s, s + n) for s, n in zip((z0, y0, x0), block.shape, strict=True))
         self.arrays[level][region] = np.ascontiguousarray(block).view(self.layout.stored_dtype)
 
