@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linumpy.intensity.mask_checks import mask_warnings
 from linumpy.intensity.mask_plan import MaskMemory, MaskSettings, mask_memory
 from linumpy.intensity.mask_smoothing import ReadPlanes
 from linumpy.intensity.mask_stream import SectionMask, stream_mask
@@ -27,10 +28,10 @@ from linumpy.intensity.sections import section_bounds
 
 __all__ = [
     "MaskMemory",
-    "MaskSettings",
     "SectionMask",
     "compute_tissue_mask",
     "mask_memory",
+    "mask_warnings",
     "stream_tissue_mask",
 ]
 

@@ -9,7 +9,7 @@ import zarr
 from linumpy.intensity.mask_checks import mask_warnings
 from linumpy.intensity.mask_split import HistogramSplit, split_histogram
 from linumpy.intensity.mask_stream import SectionMask
-from linumpy.intensity.mask_threshold import N_KEYS, SectionHistogram, Tally
+from linumpy.intensity.mask_threshold import KEY_SHIFT, SectionHistogram, Tally
 from linumpy.intensity.sections import section_bounds
 from linumpy.intensity.tissue_mask import compute_tissue_mask, stream_tissue_mask
 
@@ -115,11 +115,9 @@ def test_split_of_nothing_and_of_one_value():
     empty = SectionHistogram(np.zeros(0, np.int64), 0, 0.0, 0.0)
     assert split_histogram(empty) is None
     tally = Tally()
-    tally.counts[N_KEYS // 2 + 2_000_000] = 500
     value = 2.0**-5
     tally.extremes[:] = value
-    tally.counts[:] = 0
-    key = int((np.float32(value).view(np.int32).astype(np.int64) + 0x80000000) >> 9)
+    key = int((np.float32(value).view(np.int32).astype(np.int64) + 0x80000000) >> KEY_SHIFT)
     tally.counts[key] = 500
     split = split_histogram(SectionHistogram.of([tally]))
     assert split is not None
