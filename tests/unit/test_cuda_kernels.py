@@ -1,0 +1,174 @@
+"""The CUDA kernels' logic, run on the host: compiled as C++, one thread per CUDA thread, one block after the other."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import linumpy.n4
+from linumpy.n4 import bspline
+from linumpy.n4.passes import OUTSIDE, ArrayPasses, lookup_table
+
+KERNELS = Path(linumpy.n4.__file__).with_name("kernels.cu")
+BLOCKS = 3
+
+HOST = r"""
+#include <algorithm>
+#include <cmath>
+#include <pthread.h>
+#include <thread>
+#include <vector>
+using std::max; using std::min;
+struct Index { int x; };
+static thread_local Index threadIdx, blockIdx;
+static Index blockDim, gridDim;
+static pthread_barrier_t barrier;
+#define __global__
+#define __device__ static
+#define __shared__ static
+#define __syncthreads() pthread_barrier_wait(&barrier)
+static void sincospi(double x, double* s, double* c) { *s = std::sin(M_PI * x); *c = std::cos(M_PI * x); }
+template <class T> static void atomicAdd(T* to, T what) { __atomic_fetch_add(to, what, __ATOMIC_SEQ_CST); }
+#include KERNELS
+template <class F> static void launch(int blocks, int threads, F kernel) {
+    blockDim.x = threads; gridDim.x = blocks;
+    pthread_barrier_init(&barrier, nullptr, threads);
+    for (int block = 0; block < blocks; ++block) {
+        std::vector<std::thread> team;
+        for (int t = 0; t < threads; ++t)
+            team.emplace_back([=] { threadIdx.x = t; blockIdx.x = block; kernel(); });
+        for (auto& thread : team) thread.join();
+    }
+    pthread_barrier_destroy(&barrier);
+}
+#define RUN(kernel, ...) launch(blocks, threads, [=] { kernel(__VA_ARGS__); })
+extern "C" {
+void run_histogram(int blocks, int threads, const float* u, long long n, float low, float per_unit, count_t* counts) {
+    RUN(histogram, u, n, low, per_unit, counts);
+}
+void run_sharpen(int blocks, int threads, const count_t* counts, double low, double spacing, double offset,
+                 double fwhm, double noise, int n_bins, int pad, float* at_centre, float* to_next) {
+    RUN(sharpen, counts, low, spacing, offset, fwhm, noise, n_bins, pad, at_centre, to_next);
+}
+void run_residual(int blocks, int threads, const float* u, long long n, float low, float per_unit,
+                  const float* at_centre, const float* to_next, float* result) {
+    RUN(residual, u, n, low, per_unit, at_centre, to_next, result);
+}
+void run_subtract(int blocks, int threads, float* u, const float* spline, long long n, double* measures) {
+    RUN(subtract, u, spline, n, measures);
+}
+void run_gather(int blocks, int threads, const double* measures, int n_blocks, double* result) {
+    RUN(gather, measures, n_blocks, result);
+}
+}
+"""
+
+
+class HostModule:
+    """What CuPy's RawModule is to `CudaPasses`, on the host."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library = library
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+            getattr(self.library, f"run_{name}")(*grid, *block, *map(as_c, arguments))
+
+        return launch
+
+
+def as_c(argument: Any) -> Any:
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(argument.ctypes.data)
+    return np.ctypeslib.as_ctypes_type(argument.dtype)(argument.item())
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> HostModule:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to compile the CUDA kernels for the host with")
+    folder = tmp_path_factory.mktemp("kernels")
+    source, library = folder / "host.cpp", folder / "host.so"
+    source.write_text(HOST)
+    command = [compiler, "-std=c++14", "-O1", "-shared", "-fPIC", "-pthread", f'-DKERNELS="{KERNELS}"']
+    subprocess.run([*command, str(source), "-o", str(library)], check=True)
+    return HostModule(ctypes.CDLL(str(library)))
+
+
+@pytest.fixture
+def cuda(host: HostModule, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """`linumpy.n4.cuda` with NumPy in CuPy's place and its kernels on the host."""
+    stand_in = types.ModuleType("cupy")
+    stand_in.__dict__.update({name: getattr(np, name) for name in dir(np) if not name.startswith("__")})
+    stand_in.__dict__["asnumpy"] = np.asarray
+    monkeypatch.setitem(sys.modules, "cupy", stand_in)
+    monkeypatch.delitem(sys.modules, "linumpy.n4.cuda", raising=False)
+    module = importlib.import_module("linumpy.n4.cuda")
+    monkeypatch.setattr(module, "BLOCKS", BLOCKS)
+    monkeypatch.setattr(module.CudaPasses, "_module", lambda self: host)
+    yield module
+    sys.modules.pop("linumpy.n4.cuda")
+
+
+@pytest.fixture
+def image() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    samples = rng.gamma(4.0, 30.0, (5, 37, 41)).astype(np.float32)
+    return samples, rng.random(samples.shape) < 0.7
+
+
+def test_histogram_counts_the_same_whole_numbers(cuda: Any, image: Any) -> None:
+    device, plain = cuda.CudaPasses(*image), ArrayPasses(*image)
+    np.testing.assert_array_equal(device.u, plain.u)
+    counts = device.histogram().astype(np.float64)
+    assert counts[:256].sum() == plain.n_voxels
+    shared = counts[:256] - counts[256:] / 2**20
+    shared[1:] += counts[256:-1] / 2**20
+    np.testing.assert_array_equal(shared[:200], plain.histogram())
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_sharpening_agrees_with_the_fft(cuda: Any, image: Any, constant: bool) -> None:
+    device, plain = cuda.CudaPasses(*image), ArrayPasses(*image)
+    if constant:
+        device.high, plain.high = device.low, plain.low
+    at_centre, to_next = device.sharpen(device.histogram())
+    expected_centre, expected_step = lookup_table(plain.sharpen(plain.histogram()), np)
+    held = plain.histogram() > 0  # where no voxel is, E may be a quotient of two rounding errors
+    # float32 holds E to 1e-7; the sums of 512 double terms add nothing to that
+    np.testing.assert_allclose(at_centre[:200][held], expected_centre[:200][held], atol=1e-6)
+    both = held[1:] & held[:-1]
+    np.testing.assert_allclose(to_next[:199][both], expected_step[:199][both], atol=1e-6)
+    assert at_centre[255] == OUTSIDE
+    assert to_next[254] == to_next[255] == 0
+
+
+@pytest.mark.parametrize("shape", [(5, 37, 41), (1, 37, 41), (6, 20, 1)])
+def test_whole_iterations_agree_with_the_plain_arrays(cuda: Any, shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(5)
+    samples = rng.gamma(4.0, 30.0, shape).astype(np.float32)
+    mask = rng.random(shape) < 0.7
+    device, plain = cuda.CudaPasses(samples, mask), ArrayPasses(samples, mask)
+    bases = [bspline.fit_basis(n, cp) for n, cp in zip(shape, (4, 6, 9), strict=True)]
+    device.use_bases(*bases)
+    plain.use_bases(*bases)
+    for _ in range(3):
+        on_device = device.fit_residual(device.sharpen(device.histogram()))
+        expected = plain.fit_residual(plain.sharpen(plain.histogram()))
+        # products of single-precision matrices over 7,000 voxels; control points are of the order of 0.1
+        np.testing.assert_allclose(on_device, expected, atol=2e-5)
+        convergence = device.subtract(expected)
+        assert convergence == pytest.approx(plain.subtract(expected), rel=1e-5)
+        np.testing.assert_allclose(device.u, plain.u, atol=1e-6)
+        assert (device.low, device.high) == pytest.approx((plain.low, plain.high), abs=1e-6)
