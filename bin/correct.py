@@ -43,9 +43,7 @@ def main(argv=None) -> int:
     configure_codecs(args.threads)
 
     def step() -> None:
-        image = open_image(
-            args.image, channel=args.channel, timepoint=args.timepoint, voxel_size_um=args.voxel_size_um
-        )
+        image = open_image(args.image, channel=args.channel, timepoint=args.timepoint, voxel_size_um=args.voxel_size_um)
         correct_slab(
             image,
             open_mask(args.mask),

@@ -16,7 +16,13 @@ from linumpy.stage.script import integers, parser, run
 def parse_args(argv=None):
     arguments = parser(__doc__)
     arguments.add_argument("--samples", type=Path, required=True, help="folder of samples")
-    arguments.add_argument("--section_fits", type=Path, nargs="*", required=True, help="fits of all sections; none in mode global")
+    arguments.add_argument(
+        "--section_fits",
+        type=Path,
+        nargs="*",
+        required=True,
+        help="fits of all sections; none in mode global",
+    )
     arguments.add_argument("--mode", choices=["two_pass", "per_section", "global"], required=True)
     arguments.add_argument("--spline_distance_mm", type=float, required=True, help="knot distance of the first level")
     arguments.add_argument("--n_iterations", type=integers, required=True, help="most iterations of each level")

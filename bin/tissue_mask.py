@@ -46,9 +46,7 @@ def main(argv=None) -> int:
     configure_codecs(args.threads)
 
     def step() -> None:
-        image = open_image(
-            args.image, channel=args.channel, timepoint=args.timepoint, voxel_size_um=args.voxel_size_um
-        )
+        image = open_image(args.image, channel=args.channel, timepoint=args.timepoint, voxel_size_um=args.voxel_size_um)
         write_tissue_mask(
             image,
             open_mask(args.given_mask[0]) if args.given_mask else None,

@@ -5,10 +5,10 @@ The field at a voxel is the product of its section's field and the field of the 
     log_bias_field(z, y, x) = section_lattice[i](z, y, x) - log(gain[i]) + global_lattice(z, y, x)
     corrected = image / max(exp(log_bias_field), floor)
 
-with ``i`` the section that plane ``z`` belongs to. A section without tissue has no lattice and keeps its voxels, as far
-as the sections go. The lattices live in two JSON files, ``sections.json`` and ``global.json``, from which
-:meth:`BiasModel.load` and :meth:`BiasModel.log_bias_field` give the field of any block at any sampling, bit for bit the
-same as the pipeline divided by.
+with ``i`` the section that plane ``z`` belongs to. A section without tissue has no lattice and keeps its voxels,
+as far as the sections go. The lattices live in two JSON files, ``sections.json`` and ``global.json``, from which
+:meth:`BiasModel.load` and :meth:`BiasModel.log_bias_field` give the field of any block at any sampling, bit for
+bit the same as the pipeline divided by.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class BiasModel:
     voxel_size_mm : tuple of float
         (z, y, x).
     section_fits : tuple of dict or None
-        What each section's fit left (``BiasFit.to_dict``); None for a section without tissue, or without this pass.
+        What each section's fit left (``BiasFit.to_dict``); None for a section without tissue or this pass.
     gains : tuple of float
         Factor each section is multiplied by besides its field.
     global_fit : dict or None
@@ -58,12 +59,13 @@ class BiasModel:
     gains: tuple[float, ...]
     global_fit: Mapping[str, Any] | None = None
 
-    def __post_init__(self) -> None:
-        lattices = tuple(fit and Lattice.from_dict(fit["lattice"]) for fit in self.section_fits)
-        object.__setattr__(self, "_section_lattices", lattices)
-        object.__setattr__(
-            self, "_global_lattice", self.global_fit and Lattice.from_dict(self.global_fit["lattice"])
-        )
+    @cached_property
+    def _section_lattices(self) -> tuple[Lattice | None, ...]:
+        return tuple(_lattice(fit) for fit in self.section_fits)
+
+    @cached_property
+    def _global_lattice(self) -> Lattice | None:
+        return _lattice(self.global_fit)
 
     def log_bias_field(
         self,
@@ -91,7 +93,10 @@ class BiasModel:
         field = np.zeros(shape, np.float32)
         planes = start[0] + step[0] * np.arange(shape[0])
         for (z_start, z_stop), lattice, gain in zip(
-            self.sections, self._section_lattices, self.gains, strict=True  # type: ignore[attr-defined]
+            self.sections,
+            self._section_lattices,
+            self.gains,
+            strict=True,
         ):
             first, last = np.searchsorted(planes, (z_start, z_stop))
             if first == last:
@@ -106,8 +111,8 @@ class BiasModel:
                 )
             if gain != 1:
                 field[first:last] -= np.float32(math.log(gain))
-        if self._global_lattice is not None:  # type: ignore[attr-defined]
-            field += self._global_lattice.evaluate(shape, self.voxel_size_mm, start=start, step=step)  # type: ignore[attr-defined]
+        if self._global_lattice is not None:
+            field += self._global_lattice.evaluate(shape, self.voxel_size_mm, start=start, step=step)
         return field
 
     def save(self, folder: Path) -> None:
@@ -137,8 +142,12 @@ class BiasModel:
         )
 
 
+def _lattice(fit: Mapping[str, Any] | None) -> Lattice | None:
+    return None if fit is None else Lattice.from_dict(fit["lattice"])
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON with sorted keys, one line a list of numbers: equal content is equal bytes. NaN is refused."""
+    """Write JSON, keys sorted, a list of numbers on one line: equal content is equal bytes. NaN is refused."""
     text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False)
     text = _LEAF_LIST.sub(lambda found: " ".join(found.group().split()), text)
     path.write_text(text + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """Dividing the field out of a block of voxels, and what may go with it: strength, mask, the result's type.
 
-Everything works voxel by voxel, so that blocks of any shape give the voxels of the whole. A voxel that is not finite
-stays as it is; a negative one is divided like any other.
+Everything works voxel by voxel, so that blocks of any shape give the voxels of the whole. A voxel that is not
+finite stays as it is; a negative one is divided like any other.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def cast_block(block: NDArray[np.float32], dtype: DTypeLike) -> tuple[NDArray[np
     block : ndarray of float32
         Corrected intensities.
     dtype : dtype
-        A float type converts; an integer type rounds to the nearest (halves to even), clips to its range, and turns
-        NaN into 0.
+        A float type converts; an integer type rounds to the nearest (halves to even), clips to its range, and
+        turns NaN into 0.
 
     Returns
     -------

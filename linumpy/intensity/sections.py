@@ -1,12 +1,13 @@
 """Serial sections as runs of planes along Z.
 
-A section is what one cut of the tissue left on the block face: the planes ``z_start <= z < z_stop``. The sections of
-an acquisition cover its planes without gap or overlap.
+A section is what one cut of the tissue left on the block face: the planes ``z_start <= z < z_stop``. The
+sections of an acquisition cover its planes without gap or overlap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 __all__ = ["Sections", "section_bounds"]
 
@@ -22,8 +23,8 @@ def section_bounds(n_planes: int, sections: int | Sequence[Sequence[int]]) -> Se
     n_planes : int
         Planes of the volume along Z, at least 1.
     sections : int or sequence of (z_start, z_stop)
-        Number of sections of equal depth (section i is planes ``round(i * Z / n)`` to ``round((i + 1) * Z / n)``),
-        or the bounds themselves, for sections of unequal depth.
+        Number of sections of equal depth (section i is planes ``round(i * Z / n)`` to
+        ``round((i + 1) * Z / n)``), or the bounds themselves, for sections of unequal depth.
 
     Returns
     -------
@@ -48,11 +49,9 @@ def section_bounds(n_planes: int, sections: int | Sequence[Sequence[int]]) -> Se
         return _checked_bounds(n_planes, sections)
     n_sections = int(sections)
     if not 1 <= n_sections <= n_planes:
-        raise ValueError(
-            f"{n_sections} sections do not fit {n_planes} planes; give between 1 and {n_planes} sections"
-        )
+        raise ValueError(f"{n_sections} sections do not fit {n_planes} planes; give between 1 and {n_planes} sections")
     edges = [round(i * n_planes / n_sections) for i in range(n_sections + 1)]
-    return tuple(zip(edges[:-1], edges[1:], strict=True))
+    return tuple(pairwise(edges))
 
 
 def _checked_bounds(n_planes: int, sections: Sequence[Sequence[int]]) -> Sections:

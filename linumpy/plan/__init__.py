@@ -1,1 +1,1 @@
-"""Planning: parameters and samplesheet checked, and every task's share of the work decided, before any voxel is read."""
+"""Planning: parameters and samplesheet checked, and the work of every task decided, before any voxel is read."""

@@ -66,7 +66,8 @@ class StagedFiles:
         """
         if cell not in self.staged:
             raise OmeZarrError(
-                self.paths.get(cell, cell), "no such file or folder; give a path relative to the samplesheet, or absolute"
+                self.paths.get(cell, cell),
+                "no such file or folder; give a path relative to the samplesheet, or absolute",
             )
         return Path(self.staged[cell])
 
@@ -126,7 +127,9 @@ def plan_acquisition(
             cell = getattr(row, column)
             staged = files.staged.get(cell, "")
             # Name the user's path, not the task's.
-            faults.append(f"{row.where}: {column}: {str(error).replace(staged, files.paths.get(cell, cell)) if staged else error}")
+            faults.append(
+                f"{row.where}: {column}: {str(error).replace(staged, files.paths.get(cell, cell)) if staged else error}"
+            )
         except ValueError as error:
             faults.append(f"{row.where}: {column}: {error}")
         return None
@@ -155,7 +158,7 @@ def plan_acquisition(
     missing = attempt("image", lambda: missing_chunks(image))
     warnings = []
     if missing is not None and missing.n_missing:
-        message = f"{missing.n_missing} of {missing.n_chunks} chunks of the image are not there and read as its fill value"
+        message = f"{missing.n_missing} of {missing.n_chunks} chunks are not there and read as the fill value"
         if parameters["missing_chunks"] == "error":
             faults.append(
                 f"{row.where}: image: {message}; copy the store again, or let them pass with --missing_chunks warn"

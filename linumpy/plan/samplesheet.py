@@ -197,4 +197,3 @@ def _duplicates(lines: list[tuple[int, list[str]]]) -> list[str]:
         for name, numbers in at.items()
         if len(numbers) > 1
     ]
-

@@ -66,8 +66,7 @@ def to_data_uri(image: NDArray[np.floating], low: float, high: float, palette: N
         (b"IEND", b""),
     )
     png = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
@@ -201,9 +200,7 @@ def profile_chart(before: Values, after: Values, cuts: Sequence[int]) -> Chart |
     )
 
 
-def step_chart(
-    n_planes: int, cuts: Sequence[int], before: Values, after: Values, tolerance: float
-) -> Chart | None:
+def step_chart(n_planes: int, cuts: Sequence[int], before: Values, after: Values, tolerance: float) -> Chart | None:
     """Return the step at each cut, in percent, as a chart, or None where no cut has any."""
     series = {
         name: [None if v is None else 100 * (v - 1) for v in values]
@@ -220,9 +217,7 @@ def step_chart(
         y_label="step at the cut",
         height=axes.height,
         x_ticks=axes.plane_ticks(),
-        y_ticks=[
-            (axes.y(t), f"{t:+g} %".replace("-", "−") if t else "0") for t in nice_ticks(-reach, reach, 4)
-        ],
+        y_ticks=[(axes.y(t), f"{t:+g} %".replace("-", "−") if t else "0") for t in nice_ticks(-reach, reach, 4)],
         cuts=[axes.x(cut - 0.5) for cut in cuts],
         dots=[
             (name, axes.x(cut - 0.5), axes.y(value), f"cut {i} (plane {cut}), {name}: {value:+.1f} %")

@@ -83,7 +83,7 @@ def acquisition_metrics(
     planes = correction["planes"]
     plane_voxels = samples.geometry.shape[1] * samples.geometry.shape[2]
     steps = [_steps(samples, bias, i, strength) for i in range(len(bias.sections) - 1)]
-    sections = []
+    sections: list[dict[str, Any]] = []
     for index, ((z_start, z_stop), gain, fit) in enumerate(
         zip(bias.sections, bias.gains, bias.section_fits, strict=True)
     ):
@@ -143,9 +143,7 @@ def acquisition_metrics(
     }
 
 
-def _steps(
-    samples: Samples, bias: BiasModel, index: int, strength: float
-) -> tuple[float | None, float | None]:
+def _steps(samples: Samples, bias: BiasModel, index: int, strength: float) -> tuple[float | None, float | None]:
     """Step from a section to the next, before and after correction."""
     stride = samples.geometry.end_stride
     found: dict[str, list[NDArray[np.float32]]] = {"before": [], "after": []}
@@ -179,15 +177,11 @@ def _global(samples: Samples, bias: BiasModel) -> dict[str, Any] | None:
         bias.global_fit,
     )
     grid = samples.geometry.stack_grid
-    low, high = _percentiles(
-        alone.log_bias_field(grid.size, start=grid.start, step=grid.step), samples.stack()[1]
-    )
+    low, high = _percentiles(alone.log_bias_field(grid.size, start=grid.start, step=grid.step), samples.stack()[1])
     return {"levels": _levels(bias.global_fit), "field_p1": low, "field_p99": high}
 
 
-def _percentiles(
-    log_bias_field: NDArray[np.float32], mask: NDArray[np.bool_]
-) -> tuple[float | None, float | None]:
+def _percentiles(log_bias_field: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[float | None, float | None]:
     if not mask.any():
         return None, None
     low, high = np.exp(np.percentile(log_bias_field[mask], [1, 99]))
@@ -198,13 +192,12 @@ def _levels(fit: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     if fit is None:
         return []
     return [
-        {name: level[name] for name in ("n_control_points", "iterations", "convergence")}
-        for level in fit["levels"]
+        {name: level[name] for name in ("n_control_points", "iterations", "convergence")} for level in fit["levels"]
     ]
 
 
 def _backend(bias: BiasModel) -> str:
-    """What really computed the fits."""
+    """Name what really computed the fits."""
     names = {fit["backend"] for fit in (*bias.section_fits, bias.global_fit) if fit is not None}
     return ", ".join(sorted(names)) or "none (no tissue)"
 
@@ -224,10 +217,14 @@ def _warnings(
         if section["empty"]
     ]
     if voxels["not_finite"]:
-        message = f"{voxels['not_finite']} voxels are NaN or infinite: they take no part in mask and fits, and stay as they are"
+        message = (
+            f"{voxels['not_finite']} voxels are NaN or infinite: they take no part in the fits and stay as they are"
+        )
         found.append(warning("not_finite", message))
     if voxels["negative"]:
-        message = f"{voxels['negative']} voxels are negative: they take no part in the fits, and are divided like any other"
+        message = (
+            f"{voxels['negative']} voxels are negative: they take no part in the fits and are divided like any other"
+        )
         found.append(warning("negative", message))
     return found
 

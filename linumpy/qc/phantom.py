@@ -147,16 +147,12 @@ def _class_deviation(corrected: NDArray[Any], acquisition: Acquisition) -> float
         for start, stop in acquisition.sections:
             here = everywhere[start:stop]
             if np.count_nonzero(here) >= _FEWEST_VOXELS:
-                level = np.median(corrected[start:stop][here]) / np.median(
-                    acquisition.truth[start:stop][here]
-                )
+                level = np.median(corrected[start:stop][here]) / np.median(acquisition.truth[start:stop][here])
                 worst = max(worst or 0.0, abs(float(level / overall) - 1))
     return worst
 
 
-def _steps(
-    corrected: NDArray[Any], acquisition: Acquisition, tissue: NDArray[np.bool_]
-) -> tuple[float | None, ...]:
+def _steps(corrected: NDArray[Any], acquisition: Acquisition, tissue: NDArray[np.bool_]) -> tuple[float | None, ...]:
     steps: list[float | None] = []
     for _, cut in acquisition.sections[:-1]:
         both = tissue[cut - 1] & tissue[cut] & (corrected[cut - 1] > 0)

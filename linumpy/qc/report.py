@@ -74,9 +74,7 @@ class Picture:
         """Check shapes and axes."""
         shapes = {self.before.shape, self.field.shape, self.after.shape}
         if len(shapes) != 1 or self.before.ndim != 2 or not self.before.size:
-            raise ValueError(
-                f"before, field, after have the shapes {shapes}; give three 2-D arrays of one shape"
-            )
+            raise ValueError(f"before, field, after have the shapes {shapes}; give three 2-D arrays of one shape")
         if self.axes not in AXIS_NAMES:
             raise ValueError(f"axes is {self.axes!r}; choose one of {', '.join(AXIS_NAMES)}")
 
@@ -284,9 +282,7 @@ def _views(pictures: Mapping[str, Picture]) -> dict[str, Any]:
         return {"slices": []}
     intensities = np.concatenate([np.ravel(i) for p in pictures.values() for i in (p.before, p.after)])
     intensities = intensities[np.isfinite(intensities)]
-    low, high = (
-        (float(v) for v in np.percentile(intensities, (0.5, 99.8))) if intensities.size else (0.0, 1.0)
-    )
+    low, high = (float(v) for v in np.percentile(intensities, (0.5, 99.8))) if intensities.size else (0.0, 1.0)
     low = min(low, 0.0) if low < 0 else 0.0
     high = high if high > low else low + 1.0
     logs = {name: np.log(np.maximum(p.field, 1e-6)) for name, p in pictures.items()}
@@ -299,9 +295,7 @@ def _views(pictures: Mapping[str, Picture]) -> dict[str, Any]:
     for name, picture in pictures.items():
         if picture.axes[0] == "z" and picture.before.shape[0] == 1:
             continue  # one plane seen from its side shows nothing
-        height_mm, width_mm = (
-            n * size for n, size in zip(picture.before.shape, picture.pixel_mm, strict=True)
-        )
+        height_mm, width_mm = (n * size for n, size in zip(picture.before.shape, picture.pixel_mm, strict=True))
         stretch = _stretch(height_mm / width_mm) if picture.axes[0] == "z" else 1.0
         bar_percent, bar_label = figures.scale_bar(width_mm)
         slices.append(

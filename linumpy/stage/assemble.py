@@ -1,7 +1,7 @@
 """ASSEMBLE: the slabs of an acquisition become one OME-Zarr, without writing their voxels again.
 
-Chunk files are hard-linked (copied where links do not work). What no slab could build, the coarse levels that span slabs,
-is built here from the coarsest level that is whole.
+Chunk files are hard-linked (copied where links do not work). What no slab could build, the coarse levels that span
+slabs, is built here from the coarsest level that is whole.
 """
 
 from __future__ import annotations
@@ -85,7 +85,11 @@ def assemble(image: Image, slabs: Sequence[Path], output_folder: Path, output_st
             "window": percentiles,
         },
     )
-    np.savez(output_statistics / "pictures.npz", **_joined_pictures([slab for _, slab in parts]))
+    np.savez(
+        output_statistics / "pictures.npz",
+        allow_pickle=False,
+        **_joined_pictures([slab for _, slab in parts]),
+    )
 
 
 def _require_whole(bounds: Sequence[tuple[int, int]], n_planes: int) -> None:
@@ -102,7 +106,8 @@ def _build_coarse_levels(writer: PyramidWriter, n_levels: int) -> None:
     """Build the levels that span slabs from the coarsest that does not."""
     builder = PyramidBuilder(writer, source_level=n_levels - 1)
     for region in builder.blocks():
-        builder.add(*(axis.start for axis in region), writer.read_block(n_levels - 1, region))
+        z, y, x = (axis.start for axis in region)
+        builder.add(z, y, x, writer.read_block(n_levels - 1, region))
     builder.close()
 
 

@@ -96,10 +96,10 @@ def correct_slab(
     for region in builders[CORRECTED].blocks():
         corrected, fields, region_clipped = _correct_region(image, mask, bias, layout, settings, region, statistics)
         clipped += region_clipped
-        start = [axis.start for axis in region]
-        builders[CORRECTED].add(*start, corrected)
+        z, y, x = (axis.start for axis in region)
+        builders[CORRECTED].add(z, y, x, corrected)
         if fields is not None:
-            builders[FIELD].add(*start, fields)
+            builders[FIELD].add(z, y, x, fields)
         progress.advance(corrected.size)
     for builder in builders.values():
         builder.close()
@@ -115,7 +115,7 @@ def correct_slab(
             "n_levels": n_levels,
         },
     )
-    np.savez(output / "pictures.npz", **statistics.pictures())
+    np.savez(output / "pictures.npz", allow_pickle=False, **statistics.pictures())
 
 
 def field_layout(layout: PyramidLayout) -> PyramidLayout:

@@ -61,9 +61,7 @@ def fit_sections(samples: Samples, sections: Sequence[int], settings: FitSetting
     write_json(output, fits)
 
 
-def fit_stack(
-    samples: Samples, section_fits: Sequence[Path], settings: FitSettings | None, output: Path
-) -> None:
+def fit_stack(samples: Samples, section_fits: Sequence[Path], settings: FitSettings | None, output: Path) -> None:
     """Fit the stack on what the sections' fields leave, and write the whole bias field.
 
     Parameters

@@ -70,7 +70,7 @@ def _pictures(stored: Mapping[str, Any], samples: Samples, bias: BiasModel) -> d
             )
         )
         position = start[thin] * geometry.voxel_size_mm["zyx".index(thin)]
-        cuts = [z_start for z_start, _ in geometry.sections[1:]] if axes[0] == "z" else []
+        cuts = [float(z_start) for z_start, _ in geometry.sections[1:]] if axes[0] == "z" else []
         pictures[axes] = Picture(
             before=before,
             field=np.squeeze(field, axis="zyx".index(thin)),

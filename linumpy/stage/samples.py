@@ -21,7 +21,7 @@ from linumpy.intensity.bias_model import read_json, write_json
 from linumpy.intensity.sections import Sections
 from linumpy.n4.grid import SampleGrid
 
-__all__ = ["PlaneSet", "SampleGeometry", "Samples", "SampleWriter"]
+__all__ = ["PlaneSet", "SampleGeometry", "SampleWriter", "Samples"]
 
 Triple = tuple[int, int, int]
 GEOMETRY_FILE = "samples.json"
@@ -124,9 +124,20 @@ class SampleGeometry:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> SampleGeometry:
         """Read what :meth:`to_dict` gave."""
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
-        values["sections"] = tuple((z_start, z_stop) for z_start, z_stop in stored["sections"])
-        return cls(**values)
+        z, y, x = stored["voxel_size_mm"]
+        return cls(
+            shape=_triple(stored["shape"]),
+            voxel_size_mm=(z, y, x),
+            sections=tuple((z_start, z_stop) for z_start, z_stop in stored["sections"]),
+            section_shrink=_triple(stored["section_shrink"]),
+            stack_shrink=_triple(stored["stack_shrink"]),
+            end_stride=stored["end_stride"],
+        )
+
+
+def _triple(values: Sequence[int]) -> Triple:
+    z, y, x = values
+    return z, y, x
 
 
 def _axis(grid: SampleGrid) -> list[int]:

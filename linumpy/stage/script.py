@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import linumpy
 from linumpy.intensity.sections import Sections
 
-__all__ = ["parser", "run", "boolean", "floats", "integers", "optional_integer", "sections", "triple"]
+__all__ = ["boolean", "floats", "integers", "optional_integer", "parser", "run", "sections", "triple"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -1,7 +1,8 @@
 """What a person wants to know of a correction, gathered while the voxels are in hand.
 
-Blocks of the slab come in any order and shape. Plane medians and the histogram are taken from every k-th row and column,
-counted from the volume's first, so that neither blocks nor slabs change them; pictures are means over square bins.
+Blocks of the slab come in any order and shape. Plane medians and the histogram are taken from every k-th row and
+column, counted from the volume's first, so that neither blocks nor slabs change them; pictures are means over square
+bins.
 """
 
 from __future__ import annotations

@@ -145,9 +145,7 @@ class _Tap:
         self.counts.zero += block.size - int(np.count_nonzero(block))
 
 
-def _in_runs(
-    blocks: Iterable[tuple[int, NDArray[np.bool_]]], depth: int
-) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+def _in_runs(blocks: Iterable[tuple[int, NDArray[np.bool_]]], depth: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
     """Regroup blocks that come in Z order into runs of ``depth`` planes; the last may be shorter."""
     waiting: list[NDArray[np.bool_]] = []
     z_start = 0

@@ -16,11 +16,19 @@ def sheet(tmp_path):
 
 def test_rows_are_read_and_empty_cells_are_not_given(sheet):
     rows, faults = read_samplesheet(
-        sheet("acquisition,image,n_sections,sections,mask,channel,timepoint\n\na,x.zarr,3,,,,\nb.1,y.zarr,,s.csv,m.zarr,DAPI,2\n")
+        sheet(
+            "acquisition,image,n_sections,sections,mask,channel,timepoint\n\na,x.zarr,3,,,,\nb.1,y.zarr,,s.csv,m.zarr,DAPI,2\n"
+        )
     )
     assert not faults
     first, second = rows
-    assert (first.line, first.acquisition, first.n_sections, first.sections, first.mask) == (3, "a", 3, None, None)
+    assert (first.line, first.acquisition, first.n_sections, first.sections, first.mask) == (
+        3,
+        "a",
+        3,
+        None,
+        None,
+    )
     assert (second.sections, second.mask, second.channel, second.timepoint) == ("s.csv", "m.zarr", "DAPI", 2)
 
 
@@ -77,7 +85,8 @@ def test_faults_name_line_column_and_value(sheet, row, message):
 def test_names_that_differ_in_case_only_are_duplicates(sheet):
     _, faults = read_samplesheet(sheet("acquisition,image,n_sections\nbrain,x,1\nBrain,y,1\n"))
     assert faults == [
-        "samplesheet lines 2, 3: acquisition 'brain' stands more than once; give each its own name (case does not count)"
+        "samplesheet lines 2, 3: acquisition 'brain' stands more than once; "
+        "give each its own name (case does not count)"
     ]
 
 
