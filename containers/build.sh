@@ -9,6 +9,7 @@
 # BUILD_OPTIONS  more options for the engine's build: a proxy, a certificate, ...
 # REPOSITORY     name of the images                               (linumpy-n4)
 # OUT            where the SIFs go                                (build/images)
+# SIF            no: images only                                  (yes)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' linumpy/__init__.py)
@@ -36,7 +37,9 @@ build() { # variant, its requirements
 }
 
 make_sif() { # image, file; zstd at level 3 packs five times faster than gzip and reads faster
-    local archive=$2.tar
+    local archive=$2.tar identity
+    identity=$("$engine" inspect --type image --format "$id_format" "$1")
+    [ ! -e "$2" ] || [ "$(cat "$2.id" 2>/dev/null)" != "$identity" ] || return 0
     rm -f "$archive"
     case $engine in
     docker) docker save -o "$archive" "$1" ;;
@@ -44,12 +47,18 @@ make_sif() { # image, file; zstd at level 3 packs five times faster than gzip an
     esac
     "$apptainer" -q build --force --mksquashfs-args "-comp zstd -Xcompression-level 3" "$2" "docker-archive:$archive"
     rm -f "$archive"
+    echo "$identity" >"$2.id"
 }
 
 engine=${ENGINE:-$(first_of docker podman buildah)}
 [ -n "$engine" ] || { echo "make images: none of docker, podman and buildah works here" >&2; exit 1; }
-apptainer=$(first_of apptainer singularity)
-[ -n "$apptainer" ] || echo "neither apptainer nor singularity is here: images only, no SIFs"
+id_format='{{.Id}}'
+[ "$engine" != buildah ] || id_format='{{.FromImageID}}'
+apptainer=""
+if [ "${SIF:-yes}" = yes ]; then
+    apptainer=$(first_of apptainer singularity)
+    [ -n "$apptainer" ] || echo "neither apptainer nor singularity is here: images only, no SIFs"
+fi
 mkdir -p "$out"
 
 for variant in ${*:-cpu cuda}; do

@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 base=$("$here/base_image.sh")
 "$here/apptainer.sh" >/dev/null
-options="--isolation chroot --network host --pull-never --quiet"
+options="--isolation chroot --network host --pull-never --layers --quiet"
 for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do # for the build only, nothing of them is kept
     [ ! -e $file ] || options+=" --volume $file:$file:ro"
 done

@@ -1,0 +1,75 @@
+"""The images hold what the stage needs, nothing else, and give the machine's own bits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import linumpy
+
+HERE = Path(__file__).resolve().parent
+SELF_CHECK = HERE / "self_check.py"
+
+
+@pytest.fixture(scope="module")
+def on_this_machine() -> dict:
+    """What the self-check prints without any container."""
+    return json.loads(subprocess.check_output([sys.executable, SELF_CHECK], text=True))
+
+
+def test_cpu_image_under_podman_gives_the_same_bits(cpu_image, on_this_machine):
+    mount = ("--volume", f"{SELF_CHECK}:/self_check.py:ro")
+    inside = json.loads(cpu_image.podman("python3", "/self_check.py", options=mount))
+    assert inside["compiled"] == 0, "kernels were compiled anew: the image's own were not found"
+    assert {k: inside[k] for k in ("mask", "corrected")} == {k: on_this_machine[k] for k in ("mask", "corrected")}
+
+
+def test_cpu_image_under_apptainer_gives_the_same_bits(cpu_image, on_this_machine):
+    bind = ("--bind", f"{SELF_CHECK}:/self_check.py:ro")
+    inside = json.loads(cpu_image.apptainer("python3", "/self_check.py", options=bind))
+    assert inside["compiled"] == 0, "kernels were compiled anew: the image's own were not found"
+    assert {k: inside[k] for k in ("mask", "corrected")} == {k: on_this_machine[k] for k in ("mask", "corrected")}
+
+
+def test_images_run_without_root_and_hold_no_build_tools(cpu_image):
+    assert cpu_image.podman("id", "-u").strip() == "1000"
+    assert "procps" in cpu_image.podman("ps", "--version"), "Nextflow's trace needs ps"
+    found = cpu_image.podman(
+        "sh", "-c", "command -v gcc cc make pip pip3; ls -A /root/.cache /source 2>/dev/null; true"
+    )
+    assert found == ""
+    versions = cpu_image.podman("python3", "-c", "import importlib.metadata as m; print(m.version('linumpy-n4'))")
+    assert versions.strip() == linumpy.__version__
+
+
+def test_images_are_labelled(cpu_image):
+    labels = json.loads(
+        subprocess.check_output(["podman", "inspect", "--type", "image", "--format", "{{json .Labels}}", cpu_image.tag])
+    )
+    assert labels["org.opencontainers.image.version"] == linumpy.__version__
+    assert labels["org.opencontainers.image.licenses"] == "BSD-3-Clause"
+    assert len(labels["org.opencontainers.image.revision"].removesuffix("-modified")) == 40
+
+
+def test_sif_has_the_environment_of_the_image(cpu_image):
+    def ours(printed: str) -> dict[str, str]:
+        wanted = ("PATH=", "PYTHON", "NUMBA_", "CUPY_")
+        return dict(line.split("=", 1) for line in printed.splitlines() if line.startswith(wanted))
+
+    assert ours(cpu_image.apptainer("env")) == ours(cpu_image.podman("env"))
+
+
+@pytest.mark.slow
+def test_cuda_image_without_a_gpu(cuda_image, on_this_machine):
+    libraries = (
+        "import cupy, cupyx.scipy.ndimage; from cupy_backends.cuda.libs import cublas, nvrtc; nvrtc.getVersion()"
+    )
+    cuda_image.podman("python3", "-c", libraries)
+    mount = ("--volume", f"{SELF_CHECK}:/self_check.py:ro")
+    native = json.loads(cuda_image.podman("python3", "/self_check.py", options=mount))
+    assert not native["gpu"]
+    assert native["corrected"] == on_this_machine["corrected"]
+    fallen_back = json.loads(cuda_image.podman("python3", "/self_check.py", "gpu", options=mount))
+    assert fallen_back["mean"] == pytest.approx(native["mean"], rel=1e-4)  # the documented NumPy fallback
