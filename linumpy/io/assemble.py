@@ -120,9 +120,7 @@ def _place_all(files: Sequence[Path], source: Path, destination: Path) -> LinkCo
             os.link(file, target)
             linked += 1
         except FileExistsError as error:
-            raise OmeZarrError(
-                target, f"is there already, but also in {source}; a file has one writer"
-            ) from error
+            raise OmeZarrError(target, f"is there already, but also in {source}; a file has one writer") from error
         except OSError as error:
             reason = error.strerror
             partial = target.with_name(target.name + ".partial")

@@ -85,9 +85,7 @@ class VolumeDigest:
         """
         missing = [z for z in range(self.shape[0]) if z not in self._planes]
         if missing:
-            raise ValueError(
-                f"{len(missing)} of {self.shape[0]} planes were not digested, the first is {missing[0]}"
-            )
+            raise ValueError(f"{len(missing)} of {self.shape[0]} planes were not digested, the first is {missing[0]}")
         result = blake3(f"{self.dtype.name} {self.shape}\n".encode())
         for z in range(self.shape[0]):
             result.update(self._planes[z])

@@ -69,13 +69,16 @@ class ImageMetadata:
     channels: tuple[dict[str, Any], ...]
 
 
-def read_image_metadata(path: str | Path) -> ImageMetadata:
+def read_image_metadata(path: str | Path, *, validate: bool = True) -> ImageMetadata:
     """Read and check the NGFF metadata of an image group.
 
     Parameters
     ----------
     path : path-like
         Folder of the OME-Zarr image, or of a bioformats2raw layout that holds exactly one series.
+    validate : bool
+        Check the metadata with ome-zarr-models, which takes 0.3 s to load. To be left out only where an earlier
+        task has done it.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def read_image_metadata(path: str | Path) -> ImageMetadata:
         path = _only_series(path)
         _require_folder(path)
         attributes, version = _group_attributes(path)
-    return _parse_image(path, attributes, version)
+    return _parse_image(path, attributes, version, validate=validate)
 
 
 def _require_folder(path: Path) -> None:
@@ -118,18 +121,14 @@ def _group_attributes(path: Path) -> tuple[Mapping[str, Any], str]:
         if isinstance(ome, Mapping):
             version = str(ome.get("version", "0.5"))
             if version != "0.5":
-                raise OmeZarrError(
-                    path, f"OME-Zarr {version!r} on Zarr v3 cannot be read, only 0.5; convert it to 0.5"
-                )
+                raise OmeZarrError(path, f"OME-Zarr {version!r} on Zarr v3 cannot be read, only 0.5; convert it to 0.5")
             return ome, version
         if "multiscales" in attributes:
             raise OmeZarrError(
                 path,
                 "Zarr v3 with 'multiscales' outside 'ome' is neither OME-Zarr 0.4 nor 0.5; write it again",
             )
-        raise OmeZarrError(
-            path, "a Zarr v3 group without 'ome' metadata is no OME-Zarr image; " + _look(path)
-        )
+        raise OmeZarrError(path, "a Zarr v3 group without 'ome' metadata is no OME-Zarr image; " + _look(path))
     if _load_json(path / ".zarray") is not None:
         raise OmeZarrError(path, "this is a Zarr array, not an image group; name the folder above it")
     attributes = _load_json(path / ".zattrs")
@@ -179,7 +178,7 @@ def _only_series(path: Path) -> Path:
     return path / str(series[0])
 
 
-def _parse_image(path: Path, attributes: Mapping[str, Any], version: str) -> ImageMetadata:
+def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, validate: bool) -> ImageMetadata:
     raw_multiscales = attributes.get("multiscales")
     if not isinstance(raw_multiscales, Sequence) or not raw_multiscales:
         for kind, way_out in (
@@ -196,43 +195,43 @@ def _parse_image(path: Path, attributes: Mapping[str, Any], version: str) -> Ima
         raise OmeZarrError(path, "'multiscales' does not hold an object; write the metadata again")
     if version == "0.4" and (found := raw.get("version", "0.4")) != "0.4":
         raise OmeZarrError(path, f"OME-Zarr version {found!r} cannot be read, only 0.4 and 0.5; convert it")
-    multiscale = _validated(path, raw, version)
+    if validate:
+        _validate(path, raw, version)
     axes = tuple(
-        Axis(str(axis.name), axis.type, axis.unit if isinstance(axis.unit, str) else None)
-        for axis in multiscale.axes
+        Axis(str(axis["name"]), axis.get("type"), unit if isinstance(unit := axis.get("unit"), str) else None)
+        for axis in raw["axes"]
     )
     if len(axes) < 3 or sum(axis.type == "space" for axis in axes) < 3:
         names = "".join(axis.name for axis in axes)
         raise OmeZarrError(
             path, f"a 2-D image (axes {names}); a volume with axes z, y and x is needed: stack the planes"
         )
-    outer = _affine(path, multiscale.coordinateTransformations, len(axes))
+    outer = _affine(path, raw.get("coordinateTransformations"), len(axes))
     datasets = []
-    for dataset in multiscale.datasets:
-        scale, translation = _affine(path, dataset.coordinateTransformations, len(axes))
+    for dataset in raw["datasets"]:
+        scale, translation = _affine(path, dataset["coordinateTransformations"], len(axes))
         datasets.append(
             Dataset(
-                dataset.path,
+                str(dataset["path"]),
                 tuple(a * b for a, b in zip(outer[0], scale, strict=True)),
                 tuple(a * b + c for a, b, c in zip(outer[0], translation, outer[1], strict=True)),
             )
         )
     omero = attributes.get("omero")
     channels = omero.get("channels") if isinstance(omero, Mapping) else None
-    name = multiscale.name if isinstance(multiscale.name, str) and multiscale.name else path.name
     return ImageMetadata(
         path=path,
         version=version,
-        name=name,
+        name=str(raw.get("name") or path.name),
         axes=axes,
         datasets=tuple(datasets),
         channels=tuple(dict(c) if isinstance(c, Mapping) else {} for c in channels or ()),
     )
 
 
-def _validated(path: Path, raw: Mapping[str, Any], version: str) -> Any:
-    """Return the entry as a model of ome-zarr-models, whose faults become one line."""
-    from pydantic import ValidationError  # half a second with the models: only where an image is opened
+def _validate(path: Path, raw: Mapping[str, Any], version: str) -> None:
+    """Check the entry with ome-zarr-models, whose faults become one line."""
+    from pydantic import ValidationError  # slow to load: only where it is needed
 
     if version == "0.4":
         from ome_zarr_models.v04.multiscales import Multiscale
@@ -240,34 +239,34 @@ def _validated(path: Path, raw: Mapping[str, Any], version: str) -> Any:
         from ome_zarr_models.v05.multiscales import Multiscale  # type: ignore[assignment]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "scale after translation": it composes them as meant
-            return Multiscale.model_validate(raw)
+            warnings.simplefilter("ignore")  # about what is valid all the same
+            Multiscale.model_validate(raw)
     except ValidationError as error:
-        faults = []
-        for fault in error.errors():
-            where = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("tuple["))
-            text = f"{where}: {fault['msg']}" if where else fault["msg"]
-            if text not in faults:
-                faults.append(text)
+        fault = error.errors()[0]  # the others often follow from it
+        where = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("tuple["))
+        reason = fault["msg"].removeprefix("Value error, ").rstrip(".")
         raise OmeZarrError(
             path,
-            f"invalid OME-Zarr {version} metadata in multiscales[0]: {'; '.join(faults)}; correct it",
+            f"invalid OME-Zarr {version} metadata in multiscales[0]{'.' if where else ''}{where}: {reason}; "
+            f"correct the metadata",
         ) from error
 
 
 def _affine(path: Path, transforms: Any, n_axes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Compose transformations, in their order, into one scale and one translation."""
     scale = (1.0,) * n_axes
     translation = (0.0,) * n_axes
     for transform in transforms or ():
-        values = getattr(transform, transform.type, None)
+        kind = transform["type"]
+        values = transform.get(kind)
         if not isinstance(values, list):
-            raise OmeZarrError(
-                path, f"the {transform.type} is kept in a file, which is not read; write the numbers in place"
-            )
-        if not all(math.isfinite(v) for v in values) or (transform.type == "scale" and min(values) <= 0):
-            raise OmeZarrError(path, f"{transform.type} {values}: finite numbers are needed, a scale above 0")
-        if transform.type == "scale":
-            scale = tuple(float(v) for v in values)
+            raise OmeZarrError(path, f"the {kind} is kept in a file, which is not read; write the numbers here")
+        values = [float(v) for v in values]
+        if not all(math.isfinite(v) for v in values) or (kind == "scale" and min(values) <= 0):
+            raise OmeZarrError(path, f"{kind} {values}: finite numbers are needed, a scale above 0")
+        if kind == "scale":
+            scale = tuple(s * v for s, v in zip(scale, values, strict=True))
+            translation = tuple(t * v for t, v in zip(translation, values, strict=True))
         else:
-            translation = tuple(float(v) for v in values)
+            translation = tuple(t + v for t, v in zip(translation, values, strict=True))
     return scale, translation

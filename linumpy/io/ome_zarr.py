@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +20,12 @@ import zarr
 import zarr.errors
 
 from linumpy.io.errors import OmeZarrError
+from linumpy.io.geometry import Floats, Triple, level_geometry, triple_um, units_of
 from linumpy.io.metadata import Axis, Dataset, ImageMetadata, read_image_metadata
 from linumpy.io.runtime import PIPELINES
-from linumpy.io.units import canonical_unit, to_mm
+from linumpy.io.selection import selected_indices
 
 __all__ = ["Image", "open_image", "open_mask"]
-
-Triple = tuple[int, int, int]
-Floats = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -204,6 +201,7 @@ def open_image(
     channel: int | str | None = None,
     timepoint: int | str | None = None,
     voxel_size_um: float | Sequence[float] | None = None,
+    validate: bool = True,
 ) -> Image:
     """Open an OME-Zarr image as a volume (Z, Y, X).
 
@@ -219,6 +217,8 @@ def open_image(
     voxel_size_um : float or (float, float, float), optional
         Voxel size (z, y, x) in micrometres, instead of what the metadata says. The origin keeps its place in
         voxels.
+    validate : bool
+        Check the metadata with ome-zarr-models. It takes 0.3 s: tasks whose input was checked leave it out.
 
     Returns
     -------
@@ -231,18 +231,23 @@ def open_image(
         If `path` does not hold such an image, an axis has no unit of length, or a selection is missing or
         does not fit. The message names the path, what is wrong and the way out.
     """
-    return _open(read_image_metadata(path), channel, timepoint, voxel_size_um, mask=False)
+    metadata = read_image_metadata(path, validate=validate)
+    return _open(metadata, channel, timepoint, voxel_size_um, mask=False)
 
 
 def open_mask(
-    path: str | Path, *, channel: int | str | None = None, timepoint: int | str | None = None
+    path: str | Path,
+    *,
+    channel: int | str | None = None,
+    timepoint: int | str | None = None,
+    validate: bool = True,
 ) -> Image:
     """Open an OME-Zarr mask or label image; tissue is where it is not 0.
 
     As `open_image`, except that bool is accepted besides the other types, and axes without a unit are (their
     scale is then taken for micrometres: a mask has the voxels of its image).
     """
-    return _open(read_image_metadata(path), channel, timepoint, None, mask=True)
+    return _open(read_image_metadata(path, validate=validate), channel, timepoint, None, mask=True)
 
 
 def _open(
@@ -256,18 +261,16 @@ def _open(
     path = metadata.path
     dimensions = _spatial_dimensions(path, metadata.axes)
     arrays = [_open_array(path, dataset.path, metadata) for dataset in metadata.datasets]
-    selected = _select(metadata, arrays[0].shape, dimensions, channel, timepoint)
+    selected = selected_indices(metadata, arrays[0].shape, dimensions, channel, timepoint)
     channel_index = _index_of("channel", metadata.axes, selected)
-    override = None if voxel_size_um is None else _triple_um(voxel_size_um)
-    units = _units(path, [metadata.axes[d] for d in dimensions], override=override is not None or mask)
+    override = None if voxel_size_um is None else triple_um(voxel_size_um)
+    units = units_of(path, [metadata.axes[d] for d in dimensions], override=override is not None or mask)
 
     def level(dataset: Dataset, array: zarr.Array[Any], coarser: tuple[Image, ...]) -> Image:
         dtype = _checked_dtype(path / dataset.path, array.dtype, mask=mask)
         if any(i >= n for i, n in zip(selected, array.shape, strict=True)):
-            raise OmeZarrError(
-                path / dataset.path, f"fewer channels or timepoints than level 0: {array.shape}"
-            )
-        geometry = _geometry(metadata, dataset, dimensions, units, override)
+            raise OmeZarrError(path / dataset.path, f"fewer channels or timepoints than level 0: {array.shape}")
+        geometry = level_geometry(metadata, dataset, dimensions, units, override)
         return Image(
             path=path,
             dataset=dataset.path,
@@ -329,64 +332,6 @@ def _open_array(path: Path, dataset: str, metadata: ImageMetadata) -> zarr.Array
     return array
 
 
-def _select(
-    metadata: ImageMetadata,
-    shape: Sequence[int],
-    dimensions: Triple,
-    channel: int | str | None,
-    timepoint: int | str | None,
-) -> tuple[int, ...]:
-    """Return the index on every dimension that is not spatial; tell every fault of the selection at once."""
-    wanted = {"channel": channel, "timepoint": timepoint}
-    selected = [0] * len(shape)
-    faults = []
-    for dimension, (axis, size) in enumerate(zip(metadata.axes, shape, strict=True)):
-        if dimension in dimensions:
-            continue
-        column = {"channel": "channel", "time": "timepoint"}.get(axis.type or "")
-        if column is None:
-            if size > 1:
-                faults.append(
-                    f"axis {axis.name!r} (type {axis.type!r}) of size {size} cannot be selected; "
-                    f"write one volume a store, with axes t, c, z, y, x only"
-                )
-            continue
-        labels = [str(c.get("label", "")) for c in metadata.channels] if column == "channel" else []
-        try:
-            selected[dimension] = _selected_index(column, wanted.pop(column), size, labels)
-        except ValueError as error:
-            faults.append(f"axis {axis.name!r} has {error}; fill in the samplesheet column '{column}'")
-    faults += [
-        f"{column} {value!r} is given, but there is no such axis; leave the samplesheet column empty"
-        for column, value in wanted.items()
-        if value is not None
-    ]
-    if faults:
-        sizes = ", ".join(f"{axis.name}={n}" for axis, n in zip(metadata.axes, shape, strict=True))
-        raise OmeZarrError(metadata.path, f"image of axes {sizes}: {'; '.join(faults)}")
-    return tuple(selected)
-
-
-def _selected_index(column: str, value: int | str | None, size: int, labels: Sequence[str]) -> int:
-    names = [f"{i} {labels[i]!r}" if i < len(labels) and labels[i] else f"{i}" for i in range(min(size, 20))]
-    known = f"size {size} ({', '.join(names)}{', ...' if size > 20 else ''})"
-    if value is None:
-        if size > 1:
-            raise ValueError(f"{known} and no {column} is selected")
-        return 0
-    if isinstance(value, str):
-        matches = {i for i, label in enumerate(labels[:size]) if label == value.strip()}
-        if value.strip().lstrip("-").isdigit():
-            matches.add(int(value))
-    else:
-        matches = {int(value)}
-    if len(matches) > 1:
-        raise ValueError(f"{known} and {column} {value!r} names more than one")
-    if not matches or not 0 <= min(matches) < size:
-        raise ValueError(f"{known} and {column} {value!r} is none of them")
-    return matches.pop()
-
-
 def _index_of(kind: str, axes: Sequence[Axis], selected: Sequence[int]) -> int | None:
     return next((i for axis, i in zip(axes, selected, strict=True) if axis.type == kind), None)
 
@@ -394,53 +339,6 @@ def _index_of(kind: str, axes: Sequence[Axis], selected: Sequence[int]) -> int |
 def _omero_channel(metadata: ImageMetadata, channel: int | None) -> dict[str, Any] | None:
     index = channel or 0
     return metadata.channels[index] if index < len(metadata.channels) else None
-
-
-def _triple_um(voxel_size_um: float | Sequence[float]) -> Floats:
-    given = voxel_size_um if isinstance(voxel_size_um, Sequence) else (voxel_size_um,) * 3
-    values = [float(v) for v in given]
-    if len(values) != 3 or not all(math.isfinite(v) and v > 0 for v in values):
-        raise ValueError(
-            f"voxel_size_um is {voxel_size_um!r}; give one number or three (z, y, x), micrometres above 0"
-        )
-    return values[0], values[1], values[2]
-
-
-def _units(path: Path, axes: Sequence[Axis], *, override: bool) -> tuple[str, str, str]:
-    if override:
-        return ("micrometer",) * 3
-    units = []
-    for axis in axes:
-        unit = canonical_unit(axis.unit) if axis.unit else None
-        if unit is None:
-            fault = f"has the unit {axis.unit!r}, no NGFF unit of length" if axis.unit else "has no unit"
-            raise OmeZarrError(
-                path, f"axis {axis.name!r} {fault}; correct the metadata or give voxel_size_um (z, y, x)"
-            )
-        units.append(unit)
-    return units[0], units[1], units[2]
-
-
-def _geometry(
-    metadata: ImageMetadata,
-    dataset: Dataset,
-    dimensions: Triple,
-    units: tuple[str, str, str],
-    override: Floats | None,
-) -> dict[str, Any]:
-    """Return `unit`, `scale`, `translation` and `voxel_size_mm` of one level."""
-    scale = _pick(dataset.scale, dimensions)
-    translation = _pick(dataset.translation, dimensions)
-    if override is not None:
-        finest = _pick(metadata.datasets[0].scale, dimensions)
-        translation = _floats(t / f * o for t, f, o in zip(translation, finest, override, strict=True))
-        scale = _floats(s / f * o for s, f, o in zip(scale, finest, override, strict=True))
-    voxel_size_mm = _floats(to_mm(s, u) for s, u in zip(scale, units, strict=True))
-    if len(set(units)) > 1:
-        unit_mm = to_mm(1.0, units[2])
-        scale = _floats(v / unit_mm for v in voxel_size_mm)
-        translation = _floats(to_mm(t, u) / unit_mm for t, u in zip(translation, units, strict=True))
-    return {"unit": units[2], "scale": scale, "translation": translation, "voxel_size_mm": voxel_size_mm}
 
 
 def _checked_dtype(path: Path, dtype: np.dtype[Any], *, mask: bool) -> np.dtype[Any]:
@@ -473,12 +371,3 @@ def _bounds(index: slice, size: int) -> tuple[int, int]:
 
 def _zyx(values: Sequence[int], dimensions: Triple) -> Triple:
     return int(values[dimensions[0]]), int(values[dimensions[1]]), int(values[dimensions[2]])
-
-
-def _pick(values: Sequence[float], dimensions: Triple) -> Floats:
-    return values[dimensions[0]], values[dimensions[1]], values[dimensions[2]]
-
-
-def _floats(values: Any) -> Floats:
-    z, y, x = (float(v) for v in values)
-    return z, y, x

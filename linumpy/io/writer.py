@@ -72,13 +72,9 @@ class PyramidWriter:
             If the block has another type or would write a part of a file: its other part would be lost.
         """
         if block.dtype != self.layout.dtype:
-            raise ValueError(
-                f"block of type {block.dtype}, the image has {self.layout.dtype}; convert the block"
-            )
+            raise ValueError(f"block of type {block.dtype}, the image has {self.layout.dtype}; convert the block")
         layout = self.layout.levels[level]
-        for start, n, size, grid in zip(
-            (z0, y0, x0), block.shape, layout.shape, layout.file_grid, strict=True
-        ):
+        for start, n, size, grid in zip((z0, y0, x0), block.shape, layout.shape, layout.file_grid, strict=True):
             stop = start + n
             if start % grid or n == 0 or stop > size or (stop % grid and stop < size):
                 raise ValueError(
@@ -195,25 +191,19 @@ class PyramidBuilder:
                 for ix in range(origin[2] // grid[2], -(-stop[2] // grid[2])):
                     self._fill(target, (iz, iy, ix), origin, stop, means)
 
-    def _fill(
-        self, level: LevelLayout, index: Triple, origin: list[int], stop: list[int], means: Array
-    ) -> None:
+    def _fill(self, level: LevelLayout, index: Triple, origin: list[int], stop: list[int], means: Array) -> None:
         region = _file_region(level, index)
         shape = tuple(r.stop - r.start for r in region)
         key = (level.index, index)
         buffer, missing = self._open.pop(key, (None, math.prod(shape)))
-        both = [
-            (max(r.start, low), min(r.stop, high)) for r, low, high in zip(region, origin, stop, strict=True)
-        ]
+        both = [(max(r.start, low), min(r.stop, high)) for r, low, high in zip(region, origin, stop, strict=True)]
         part = means[tuple(slice(a - o, b - o) for (a, b), o in zip(both, origin, strict=True))]
         missing -= part.size
         if buffer is None and missing == 0:
             buffer = part  # one block made the whole file
         else:
             buffer = np.empty(shape, means.dtype) if buffer is None else buffer
-            buffer[tuple(slice(a - r.start, b - r.start) for (a, b), r in zip(both, region, strict=True))] = (
-                part
-            )
+            buffer[tuple(slice(a - r.start, b - r.start) for (a, b), r in zip(both, region, strict=True))] = part
         if missing:
             self._open[key] = (buffer, missing)
         else:
@@ -222,8 +212,7 @@ class PyramidBuilder:
 
 def _file_region(level: LevelLayout, index: Triple) -> tuple[slice, slice, slice]:
     z, y, x = (
-        slice(i * grid, min((i + 1) * grid, n))
-        for i, grid, n in zip(index, level.file_grid, level.shape, strict=True)
+        slice(i * grid, min((i + 1) * grid, n)) for i, grid, n in zip(index, level.file_grid, level.shape, strict=True)
     )
     return z, y, x
 
@@ -353,9 +342,7 @@ def _create_array(path: Path, layout: PyramidLayout, level: LevelLayout) -> None
         options["compressors"] = Blosc("zstd", COMPRESSION_LEVEL, Blosc.BITSHUFFLE)
         options["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
     else:
-        options["compressors"] = zarr.codecs.BloscCodec(
-            cname="zstd", clevel=COMPRESSION_LEVEL, shuffle="bitshuffle"
-        )
+        options["compressors"] = zarr.codecs.BloscCodec(cname="zstd", clevel=COMPRESSION_LEVEL, shuffle="bitshuffle")
         options["dimension_names"] = ("z", "y", "x")
     zarr.create_array(
         path,

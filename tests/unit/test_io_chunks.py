@@ -40,12 +40,9 @@ def write(path, data, version, options, axes="zyx"):
     kinds = {"t": "time", "c": "channel"}
     multiscale = {
         "axes": [
-            {"name": a, "type": kinds.get(a, "space")} | ({} if a in kinds else {"unit": "micrometer"})
-            for a in axes
+            {"name": a, "type": kinds.get(a, "space")} | ({} if a in kinds else {"unit": "micrometer"}) for a in axes
         ],
-        "datasets": [
-            {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0] * len(axes)}]}
-        ],
+        "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0] * len(axes)}]}],
     }
     attributes = {"multiscales": [multiscale]}
     if version == "0.5":
@@ -169,8 +166,7 @@ def test_digests_of_slabs_merge():
 def zarr_config():
     with zarr.config.set({}):
         before = {
-            key: zarr.config.get(key)
-            for key in ("codec_pipeline.path", "threading.max_workers", "async.concurrency")
+            key: zarr.config.get(key) for key in ("codec_pipeline.path", "threading.max_workers", "async.concurrency")
         }
         yield
         zarr.config.set(before)

@@ -239,6 +239,18 @@ def test_transformations_of_group_and_dataset_compose(tmp_path):
     assert image.translation == (21.0, 42.0, 123.0)  # 2 * 10 + 1, 2 * 20 + 2, 4 * 30 + 3
 
 
+def test_translation_before_scale_is_not_ngff(tmp_path):
+    path = write_image(tmp_path / "i.zarr", volume(), scale=(5.0, 1.0, 2.0), translation=(10.0, 20.0, 30.0))
+    edit(path, lambda o: o["multiscales"][0]["datasets"][0]["coordinateTransformations"].reverse())
+    with pytest.raises(OmeZarrError, match=r"datasets\.0\.coordinateTransformations: Expected a scale or"):
+        open_image(path)
+
+
+def test_a_store_that_was_checked_opens_without_checking_again(tmp_path):
+    path = write_image(tmp_path / "i.zarr", volume(), scale=(5.0, 1.0, 2.0))
+    assert open_image(path, validate=False) == open_image(path)
+
+
 CHANNELS = [{"label": "DAPI", "color": "0000FF"}, {"label": "1", "color": "00FF00"}, {"label": "GFP"}]
 
 
@@ -328,9 +340,7 @@ def edit(path: Path, change) -> None:
         (lambda o: o["multiscales"][0]["datasets"][0].update(path="other"), "no Zarr v3 array is there"),
         (lambda o: o["multiscales"][0]["axes"][0].update(name="depth"), "named depth, y, x; rename them"),
         (
-            lambda o: o["multiscales"][0]["datasets"][0]["coordinateTransformations"][0].update(
-                scale=[0, 1, 1]
-            ),
+            lambda o: o["multiscales"][0]["datasets"][0]["coordinateTransformations"][0].update(scale=[0, 1, 1]),
             "a scale above 0",
         ),
         (lambda o: o.pop("multiscales"), "'multiscales' is missing or empty"),

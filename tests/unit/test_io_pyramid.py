@@ -37,9 +37,7 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype"), list(itertools.product(SHAPES, ["bool", "uint16", "float32", "float64"]))
-)
+@pytest.mark.parametrize(("shape", "dtype"), list(itertools.product(SHAPES, ["bool", "uint16", "float32", "float64"])))
 def test_chunks_and_shards_are_of_the_size_asked_for(shape, dtype):
     layout = PyramidLayout.plan(shape, dtype, (1.0, 1.0, 1.0))
     for level in layout.levels:
@@ -129,9 +127,7 @@ def test_means_of_bins(shape, factor, dtype, seed):
     if dtype == "bool":
         np.testing.assert_array_equal(result, means >= 0.5)
     elif np.dtype(dtype).kind in "ui":
-        np.testing.assert_array_equal(
-            result, np.rint(means).astype(dtype)
-        )  # sums of small integers are exact
+        np.testing.assert_array_equal(result, np.rint(means).astype(dtype))  # sums of small integers are exact
     else:
         np.testing.assert_allclose(result, means, rtol=1e-6, atol=1e-4)  # a few roundings of values up to 125
 
@@ -151,12 +147,8 @@ def test_extremes_of_integers_are_kept():
     for dtype in ("uint8", "int8", "uint16", "int16", "int32", "uint32"):
         for value in (np.iinfo(dtype).min, np.iinfo(dtype).max):
             assert (downsample(np.full((3, 3, 3), value, dtype), 2) == value).all()
-    assert (
-        downsample(np.full((2, 2, 2), 2**63 - 1, "int64"), 2)[0, 0, 0] > 2**63 - 2049
-    )  # spacing of doubles there
-    assert downsample(np.array([[[0, 1, 2, 3, 4, 5]]], "uint8"), (1, 1, 2)).tolist() == [
-        [[0, 2, 4]]
-    ]  # half to even
+    assert downsample(np.full((2, 2, 2), 2**63 - 1, "int64"), 2)[0, 0, 0] > 2**63 - 2049  # spacing of doubles there
+    assert downsample(np.array([[[0, 1, 2, 3, 4, 5]]], "uint8"), (1, 1, 2)).tolist() == [[[0, 2, 4]]]  # half to even
 
 
 def test_not_a_number_stays_in_its_bin():

@@ -185,9 +185,7 @@ def test_metadata_says_how_levels_were_made_and_how_to_show_them(tmp_path):
         "family": "linear",
         "window": {"end": 3},
     }
-    path = write_all(
-        tmp_path / "i.ome.zarr", volume("uint16"), plan("uint16"), window=WINDOW, omero_channel=channel
-    )
+    path = write_all(tmp_path / "i.ome.zarr", volume("uint16"), plan("uint16"), window=WINDOW, omero_channel=channel)
     ome = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]
     assert ome["omero"]["channels"] == [channel | {"window": WINDOW}]
     (multiscale,) = ome["multiscales"]
@@ -209,9 +207,7 @@ def stores(tmp_path_factory):
         layout, labels = plan(dtype, version), dtype == "bool"
         if labels:  # a mask lies beside the image it belongs to
             write_all(tmp_path / "corrected.ome.zarr", volume("uint16"), plan("uint16", version))
-        options = (
-            {"image_label": {"source": {"image": "../corrected.ome.zarr"}}} if labels else {"window": WINDOW}
-        )
+        options = {"image_label": {"source": {"image": "../corrected.ome.zarr"}}} if labels else {"window": WINDOW}
         paths[version, dtype] = write_all(tmp_path / "i.ome.zarr", volume(dtype), layout, **options)
     return paths
 
