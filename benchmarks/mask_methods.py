@@ -114,9 +114,7 @@ def phantom(kind, seed=0):
         tissue[section < 2] = False
     level = {"low contrast (2.5)": 75.0, "bright cells (15x)": 90.0}.get(kind, 200.0)
     texture = ndimage.gaussian_filter(rng.standard_normal(shape), (2, 12, 12))
-    texture = np.exp(0.35 * texture / texture.std()) * np.where(
-        blob(shape, seed + 3, radius=(0.15, 0.2)), 1.7, 1
-    )
+    texture = np.exp(0.35 * texture / texture.std()) * np.where(blob(shape, seed + 3, radius=(0.15, 0.2)), 1.7, 1)
     vol = np.where(tissue, level * texture, 30.0)
     looks = 4
     if kind.startswith("bright cells"):
@@ -126,9 +124,7 @@ def phantom(kind, seed=0):
         looks = 16
     _, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
     illumination = np.exp(0.4 * np.cos(2.5 * (x / PLANE[1] - 0.4)) + 0.25 * np.cos(2 * y / PLANE[0])) / 1.5
-    gain = np.exp(rng.normal(0, 0.15, SECTIONS))[section] * np.exp(
-        -0.5 * (np.arange(shape[0]) % DEPTH) / DEPTH
-    )
+    gain = np.exp(rng.normal(0, 0.15, SECTIONS))[section] * np.exp(-0.5 * (np.arange(shape[0]) % DEPTH) / DEPTH)
     vol *= illumination * gain[:, None, None] * rng.gamma(looks, 1 / looks, shape)
     if kind == "camera offset":
         vol = 0.25 * vol + 110 + rng.normal(0, 3, shape)

@@ -14,7 +14,6 @@ Axis order (Y, X) for a plane, (slot, Y, X) for a ring of planes. Everything her
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,20 +22,24 @@ from linumpy.n4 import target
 
 target.pin()  # one set of kernels, the same bits and the same cache on every machine
 
+from numba import njit  # noqa: E402  (after the target is pinned)
+
 __all__ = ["count_bins", "smooth_plane", "smooth_z"]
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
+PLANE, VECTOR, COUNTS = "float32[:, ::1]", "float32[::1]", "int64[::1]"
 
-@numba.njit(cache=True, nogil=True)
+
+@njit("int64(int64, int64)", cache=True, nogil=True)
 def _reflect(index: int, size: int) -> int:
     """Index inside the axis that SciPy's mode 'reflect' (d c b a | a b c d | d c b a) reads at `index`."""
     index %= 2 * size
     return index if index < size else 2 * size - 1 - index
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(f"void({PLANE}, {VECTOR}, {PLANE})", cache=True, nogil=True)
 def smooth_plane(plane: Float32, weights: Float32, out: Float32) -> None:
     """Smooth a float32 plane (Y, X) along X and Y into `out`; what is not finite counts as 0.
 
@@ -78,10 +81,8 @@ def smooth_plane(plane: Float32, weights: Float32, out: Float32) -> None:
                 out_row[x] += weight * (above[x] + below[x])
 
 
-@numba.njit(cache=True, nogil=True)
-def smooth_z(
-    ring: Float32, slots: Int64, weights: Float32, out: Float32, counts: Int64, extremes: Float32
-) -> None:
+@njit(f"void(float32[:, :, ::1], {COUNTS}, {VECTOR}, {PLANE}, {COUNTS}, {VECTOR})", cache=True, nogil=True)
+def smooth_z(ring: Float32, slots: Int64, weights: Float32, out: Float32, counts: Int64, extremes: Float32) -> None:
     """Smooth along Z at one plane into `out` and count its non-zero voxels.
 
     Parameters
@@ -125,7 +126,7 @@ def smooth_z(
     extremes[0], extremes[1] = least, greatest
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(f"void({PLANE}, {VECTOR}, {COUNTS})", cache=True, nogil=True)
 def count_bins(plane: Float32, edges: Float32, counts: Int64) -> None:
     """Add the non-zero voxels of a plane to `counts`, binned between `edges` like ``numpy.histogram``."""
     n_bins = edges.size - 1

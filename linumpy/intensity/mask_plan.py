@@ -21,6 +21,8 @@ __all__ = ["MaskMemory", "MaskSettings", "mask_memory", "section_bytes"]
 
 BLOCK_VOXELS = 1 << 23
 """Voxels of a block where the caller names no number of planes."""
+STEP_PLANES = 8
+"""Least planes that are smoothed at once, where a block has as many: enough to keep a few threads busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class MaskSettings:
     max_bytes: int | None = None
     workers: int | None = None
     block_planes: int | None = None
+    itemsize: int = 8
 
     def __post_init__(self) -> None:
         for name in ("smoothing_sigma", "smoothing_sigma_z"):
@@ -69,6 +72,11 @@ class MaskSettings:
         """Planes of a block: as given, or about `BLOCK_VOXELS`."""
         return self.block_planes or max(4, min(256, BLOCK_VOXELS // (shape[1] * shape[2])))
 
+    def planes_per_step(self, shape: tuple[int, int, int]) -> int:
+        """Planes that are smoothed and finished at once."""
+        fitting = BLOCK_VOXELS // (shape[1] * shape[2])
+        return min(self.planes_per_block(shape), max(STEP_PLANES, self.n_workers, fitting))
+
 
 class MaskMemory(NamedTuple):
     """What a mask will take: peak bytes, and the reads of the section that is read most (1 or 2)."""
@@ -87,18 +95,19 @@ def mask_memory(
     max_bytes: int | None = None,
     workers: int | None = None,
     block_planes: int | None = None,
+    itemsize: int = 8,
 ) -> MaskMemory:
     """Tell the memory that a mask will take, and how often sections are read.
 
     Parameters
     ----------
-    shape, sections, smoothing_sigma_z, z_closing_sections, method, max_bytes, workers, block_planes
+    shape, sections, smoothing_sigma_z, z_closing_sections, method, max_bytes, workers, block_planes, itemsize
         As in `linumpy.intensity.tissue_mask.stream_tissue_mask`.
 
     Returns
     -------
     MaskMemory
-        Peak bytes, without interpreter and libraries, and reads. Voxels are taken to be read as 8 bytes.
+        Peak bytes, without interpreter and libraries, and reads.
 
     Notes
     -----
@@ -122,6 +131,7 @@ def mask_memory(
         max_bytes=max_bytes,
         workers=workers,
         block_planes=block_planes,
+        itemsize=itemsize,
     )
     bounds = section_bounds(shape[0], [tuple(pair) for pair in sections])
     kept = [section_bytes(shape, stop - start, settings) for start, stop in bounds]
@@ -139,9 +149,9 @@ def section_bytes(shape: tuple[int, int, int], n_planes: int, settings: MaskSett
 
 def _fixed_bytes(shape: tuple[int, int, int], settings: MaskSettings, smoothers: int) -> int:
     """Bytes beside kept planes: rings, blocks as read and as written, windows along Z, histograms."""
-    block = min(settings.planes_per_block(shape), shape[0])
-    ring = min(block + 2 * gaussian_radius(settings.smoothing_sigma_z), shape[0])
-    streamed = smoothers * (4 * ring + 2 * 8 * block) + (4 * block if smoothers == 2 else 0)
-    masks = 2 * block + 2 * (2 * settings.z_closing_sections + 1)
+    block, step = (min(n, shape[0]) for n in (settings.planes_per_block(shape), settings.planes_per_step(shape)))
+    ring = min(step + 2 * gaussian_radius(settings.smoothing_sigma_z), shape[0])
+    streamed = smoothers * (4 * ring + 2 * settings.itemsize * block) + (4 * step if smoothers == 2 else 0)
+    masks = 2 * step + 2 * (2 * settings.z_closing_sections + 1)
     temporaries = 8 * settings.n_workers  # a plane as float32, or the frames of the morphology, per thread
     return (streamed + masks + temporaries) * shape[1] * shape[2] + (settings.n_workers + 1) * N_KEYS * 8

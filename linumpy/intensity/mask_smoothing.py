@@ -5,7 +5,7 @@ by plane: a ring holds the XY-smoothed planes that the kernel along Z spans, so 
 and has its exact halo. The order of the axes differs from SciPy's (X, Y, Z here) and sums are single
 precision: relative differences of 3e-7.
 
-Arrays are (Z, Y, X); standard deviations are in voxels. Memory: a ring of block + 2 * radius planes of
+Arrays are (Z, Y, X); standard deviations are in voxels. Memory: a ring of step + 2 * radius planes of
 float32 and two blocks as read (one is read ahead while the other is smoothed).
 """
 
@@ -61,9 +61,7 @@ class PlaneReader:
     of the image's chunk depth.
     """
 
-    def __init__(
-        self, read: ReadPlanes, z_start: int, z_stop: int, block_planes: int, thread: Executor
-    ) -> None:
+    def __init__(self, read: ReadPlanes, z_start: int, z_stop: int, block_planes: int, thread: Executor) -> None:
         self._read, self._block_planes, self._z_stop = read, block_planes, z_stop
         self._thread = thread
         self._next = z_start
@@ -111,7 +109,9 @@ class CpuSmoother:
     sigma_xy, sigma_z : float
         Standard deviations in voxels, 0 for none.
     block_planes : int
-        Most planes asked for at once, from `read` and from `smooth`.
+        Planes that are read at once.
+    step : int
+        Most planes asked of `smooth` at once.
     executor, read_thread : Executor
         Threads to smooth in, and the one thread that all smoothers of a volume read in.
     """
@@ -126,6 +126,7 @@ class CpuSmoother:
         sigma_xy: float,
         sigma_z: float,
         block_planes: int,
+        step: int,
         executor: Executor,
         read_thread: Executor,
     ) -> None:
@@ -137,7 +138,7 @@ class CpuSmoother:
         self._loaded = max(0, z_start - self.radius_z)
         self._last = min(self.n_planes, z_stop + self.radius_z)
         self._reader = PlaneReader(read, self._loaded, self._last, block_planes, read_thread)
-        self.ring = np.empty((min(block_planes + 2 * self.radius_z, self.n_planes), *shape[1:]), np.float32)
+        self.ring = np.empty((min(step + 2 * self.radius_z, self.n_planes), *shape[1:]), np.float32)
 
     def smooth(self, z_start: int, out: Float32, tallies: Sequence[Tally] = ()) -> None:
         """Write smoothed planes from `z_start` on into `out`; with tallies (one a thread), count them."""
@@ -222,9 +223,7 @@ def _as_float32(plane: NDArray[Any]) -> Float32:
         return np.ascontiguousarray(plane, dtype=np.float32)
 
 
-def _smooth_and_count(
-    ring: Float32, slots: NDArray[Any], weights: Float32, out: Float32, tally: Tally | None
-) -> None:
+def _smooth_and_count(ring: Float32, slots: NDArray[Any], weights: Float32, out: Float32, tally: Tally | None) -> None:
     from linumpy.intensity.mask_kernels import smooth_z
 
     if tally is None:

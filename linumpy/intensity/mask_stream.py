@@ -115,17 +115,15 @@ class _Stream:
     ) -> None:
         self.read, self.shape, self.bounds = read, shape, bounds
         self.settings, self.executor, self.read_thread = settings, executor, read_thread
-        self.block_planes = settings.planes_per_block(shape)
+        self.block_planes, self.step = settings.planes_per_block(shape), settings.planes_per_step(shape)
         self.gpu = load_cupy() if settings.use_gpu else None
         self.records: list[SectionMask] = []  # of the sections whose threshold is known
         self.reads = [0] * len(bounds)
         self.trusted: tuple[int, float] | None = None  # the section to borrow from, and its threshold
         self.has_looked_ahead = False
 
-    def blocks(
-        self, on_section: Callable[[SectionMask], None] | None
-    ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-        """Gather finished planes into blocks that end at sections and at multiples of `block_planes`."""
+    def blocks(self, on_section: Callable[[SectionMask], None] | None) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """Gather finished planes into blocks that end with their section."""
         with closing(self._planes()) as planes:
             finished = close_along_z(planes, self.shape[0], self.settings.z_closing_sections)
             for index, (start, stop) in enumerate(self.bounds):
@@ -248,11 +246,11 @@ class _Stream:
                     return
 
     def _empty_block(self, n_planes: int) -> Float32:
-        return np.empty((min(self.block_planes, n_planes), *self.shape[1:]), np.float32)
+        return np.empty((min(self.step, n_planes), *self.shape[1:]), np.float32)
 
     def _block_ranges(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        for z in range(start, stop, self.block_planes):
-            yield z, min(self.block_planes, stop - z)
+        for z in range(start, stop, self.step):
+            yield z, min(self.step, stop - z)
 
     def _smoother(self, z_start: int, z_stop: int) -> CpuSmoother:
         kind = partial(GpuSmoother, *self.gpu) if self.gpu else CpuSmoother
@@ -264,6 +262,7 @@ class _Stream:
             sigma_xy=self.settings.smoothing_sigma,
             sigma_z=self.settings.smoothing_sigma_z,
             block_planes=self.block_planes,
+            step=self.step,
             executor=self.executor,
             read_thread=self.read_thread,
         )

@@ -174,9 +174,7 @@ def otsu_if_certain(histogram: SectionHistogram) -> float | None:
     best = int(np.argmax(variance))
     doubt = np.abs(gradient - gradient[best]) @ in_doubt
     mean = np.diff(below, prepend=0.0) @ centres / below[-1]
-    contrast = (
-        np.sqrt(variance[best] / below[best] / (below[-1] - below[best])) if variance[best] > 0 else 0.0
-    )
+    contrast = np.sqrt(variance[best] / below[best] / (below[-1] - below[best])) if variance[best] > 0 else 0.0
     rounding = 32 * np.finfo(np.float32).eps * variance[best] * (1 + 2 * abs(mean) / max(contrast, 1e-300))
     certain = variance[best] - variance > 1.5 * doubt + rounding
     certain[best] = True

@@ -139,6 +139,7 @@ def stream_tissue_mask(
     max_bytes: int | None = None,
     workers: int | None = None,
     block_planes: int | None = None,
+    itemsize: int = 8,
     on_section: Callable[[SectionMask], None] | None = None,
 ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
     """Compute the mask of `compute_tissue_mask` from planes that are read as they are needed.
@@ -158,6 +159,8 @@ def stream_tissue_mask(
         Memory to stay within (see `mask_memory`): a section whose smoothed planes do not fit is read twice.
     block_planes : int, optional
         Planes of a block; reads end at its multiples, so give (a multiple of) the image's chunk depth.
+    itemsize : int
+        Bytes of a voxel as read; counts towards `max_bytes`.
     on_section : callable, optional
         Called with a `SectionMask` as the last plane of each section is finished.
 
@@ -184,6 +187,7 @@ def stream_tissue_mask(
         max_bytes=max_bytes,
         workers=workers,
         block_planes=block_planes,
+        itemsize=itemsize,
     )
     bounds = section_bounds(shape[0], [tuple(pair) for pair in sections])
     return stream_mask(read, shape, bounds, settings, on_section)

@@ -55,10 +55,7 @@ def acquisition(shape=(23, 61, 74), seed=0, dtype=np.float32):
     z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
     inside = ((y - shape[1] * 0.55 - z / 3) / 22) ** 2 + ((x - shape[2] * 0.4 - z / 2) / 25) ** 2 < 1
     inside &= ((y - 30) ** 2 + (x - 30) ** 2) > 30
-    gain = (
-        np.linspace(1, 0.5, shape[0])[:, None, None]
-        * (1 + 0.3 * (np.arange(shape[0]) // 5 % 2))[:, None, None]
-    )
+    gain = np.linspace(1, 0.5, shape[0])[:, None, None] * (1 + 0.3 * (np.arange(shape[0]) // 5 % 2))[:, None, None]
     vol = (40 + 300 * inside * gain) * rng.gamma(4, 0.25, shape)
     return vol.astype(dtype)
 
@@ -156,9 +153,7 @@ def test_sections_that_do_not_fit_are_read_twice_and_say_so():
 
     found = []
     settings = {"method": "otsu_log", "workers": 1, "block_planes": 2}
-    for _ in stream_tissue_mask(
-        read, vol.shape, sections, max_bytes=limit, on_section=found.append, **settings
-    ):
+    for _ in stream_tissue_mask(read, vol.shape, sections, max_bytes=limit, on_section=found.append, **settings):
         pass
     assert [section.reads for section in found] == [1, 2, 1]
     halo = 4  # of a standard deviation of 1 plane
@@ -179,9 +174,7 @@ def test_reads_come_from_one_thread_at_a_time_and_end_at_multiples_of_the_block(
         return vol[z0:z1]
 
     sections = section_bounds(24, 6)
-    for _ in stream_tissue_mask(
-        read, vol.shape, sections, method="robust", max_bytes=0, block_planes=4, workers=2
-    ):
+    for _ in stream_tissue_mask(read, vol.shape, sections, method="robust", max_bytes=0, block_planes=4, workers=2):
         pass
     assert not any(overlaps)
     assert all(stop % 4 == 0 for stop in stops)
@@ -206,9 +199,7 @@ def test_the_fine_histogram_gives_the_threshold_of_scikit_image_or_none(seed):
         ]
     ).astype(np.float32)
     tally = Tally()
-    smooth_z(
-        values[None, None], np.array([0]), np.ones(1, np.float32), values[None], tally.counts, tally.extremes
-    )
+    smooth_z(values[None, None], np.array([0]), np.ones(1, np.float32), values[None], tally.counts, tally.extremes)
     histogram = SectionHistogram.of([tally])
     assert histogram.n_voxels == values.size
     assert (histogram.minimum, histogram.maximum) == (values.min(), values.max())
@@ -296,9 +287,7 @@ def test_without_a_gpu_the_mask_is_the_cpus_and_only_a_debug_line_says_so(monkey
         monkeypatch.setitem(sys.modules, "cupy", None)  # import raises ImportError
     else:
         runtime = types.SimpleNamespace(getDeviceCount=lambda: 0)
-        monkeypatch.setitem(
-            sys.modules, "cupy", types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime))
-        )
+        monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime)))
         monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", ndimage)
     vol = acquisition((9, 40, 40))
     with caplog.at_level(logging.DEBUG, "linumpy"):

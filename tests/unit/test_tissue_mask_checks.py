@@ -53,9 +53,7 @@ def test_no_sections_and_one_section_pass():
 
 def run(vol, bounds, method):
     found = []
-    blocks = stream_tissue_mask(
-        lambda z0, z1: vol[z0:z1], vol.shape, bounds, method=method, on_section=found.append
-    )
+    blocks = stream_tissue_mask(lambda z0, z1: vol[z0:z1], vol.shape, bounds, method=method, on_section=found.append)
     return np.concatenate([block for _, block in blocks]), found
 
 
