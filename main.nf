@@ -74,6 +74,11 @@ workflow {
     )
     acquisitions = CHECK_INPUT.out.plan.flatMap { plan -> new groovy.json.JsonSlurperClassic().parseText(plan.text) }
     BIAS_CORRECTION(acquisitions)
+    BIAS_CORRECTION.out.unfinished.subscribe { names ->
+        if (names) {
+            log.error("Not finished: ${names.join(', ')}. The tasks named above say why; the other acquisitions are complete.")
+        }
+    }
 
     channel.topic('versions')
         .unique()
@@ -82,7 +87,7 @@ workflow {
 
     workflow.onComplete = {
         if (workflow.success) {
-            log.info("Results: ${params.outdir} (one folder an acquisition; open its report.html)")
+            log.info("Results: ${params.outdir} (index.html leads to the report of each acquisition)")
         }
     }
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from linumpy.intensity.mask_plan import MaskSettings
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.io.runtime import configure_codecs
+from linumpy.stage.fit import require_backend
 from linumpy.stage.samples import SampleGeometry
 from linumpy.stage.script import floats, optional_integer, parser, run, sections, triple
 from linumpy.stage.tissue_mask import write_tissue_mask
@@ -46,6 +47,7 @@ def main(argv=None) -> int:
     configure_codecs(args.threads)
 
     def step() -> None:
+        require_backend(args.backend)
         image = open_image(args.image, channel=args.channel, timepoint=args.timepoint, voxel_size_um=args.voxel_size_um)
         write_tissue_mask(
             image,

@@ -1,11 +1,12 @@
 // The way of one acquisition: mask and samples, a fit per section, a fit of the stack, correction slab by slab, one image.
 
-include { TISSUE_MASK } from '../modules/tissue_mask/main'
-include { N4_SECTION  } from '../modules/n4_section/main'
-include { N4_GLOBAL   } from '../modules/n4_global/main'
-include { CORRECT     } from '../modules/correct/main'
-include { ASSEMBLE    } from '../modules/assemble/main'
-include { REPORT      } from '../modules/report/main'
+include { TISSUE_MASK  } from '../modules/tissue_mask/main'
+include { N4_SECTION   } from '../modules/n4_section/main'
+include { N4_GLOBAL    } from '../modules/n4_global/main'
+include { CORRECT      } from '../modules/correct/main'
+include { ASSEMBLE     } from '../modules/assemble/main'
+include { REPORT       } from '../modules/report/main'
+include { BATCH_REPORT } from '../modules/batch_report/main'
 
 // All parts of each acquisition, in order; an acquisition that lacks one (its task failed) is left out.
 def gathered(parts) {
@@ -58,6 +59,14 @@ workflow BIAS_CORRECTION {
             .join(ASSEMBLE.out.statistics)
     )
 
+    planned = acquisitions.map { plan -> plan.id }.toSortedList()
+    finished = REPORT.out.metrics.toSortedList { a, b -> a[0] <=> b[0] }
+    BATCH_REPORT(planned, finished.map { metrics -> metrics.collect { _id, file -> file } })
+    unfinished = planned
+        .map { ids -> [ids] }
+        .combine(finished.map { metrics -> [metrics.collect { id, _file -> id }] })
+        .map { asked, done -> asked - done }
+
     emit:
-    report = REPORT.out.report
+    unfinished
 }

@@ -120,7 +120,11 @@ def render_report(metrics: Metrics, pictures: Mapping[str, Picture], *, title: s
 
 
 def render_batch_report(
-    metrics: Sequence[Metrics], *, title: str = "All acquisitions", links: Mapping[str, str] | None = None
+    metrics: Sequence[Metrics],
+    *,
+    title: str = "All acquisitions",
+    links: Mapping[str, str] | None = None,
+    unfinished: Sequence[str] = (),
 ) -> str:
     """Return the overview of a batch as HTML, acquisitions sorted by name.
 
@@ -132,6 +136,8 @@ def render_batch_report(
         Title of the page.
     links : mapping of str to str, optional
         Where each acquisition's report lies, relative to the page; by default ``<acquisition>/report.html``.
+    unfinished : sequence of str
+        Names of acquisitions that were asked for and could not be finished.
 
     Returns
     -------
@@ -148,7 +154,7 @@ def render_batch_report(
         for m in ordered
     ]
     page = _environment().get_template("batch.html.j2")
-    return page.render(title=title, rows=rows, tolerance=STEP_TOLERANCE)
+    return page.render(title=title, rows=rows, unfinished=unfinished, tolerance=STEP_TOLERANCE)
 
 
 def _environment() -> jinja2.Environment:

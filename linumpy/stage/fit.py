@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linumpy.gpu import GPU_AVAILABLE
 from linumpy.intensity.bias_model import BiasModel, read_json, write_json
 from linumpy.intensity.correction import correct_block
 from linumpy.n4.fit import fit_log_bias_field
 from linumpy.n4.grid import SampleGrid, n_control_points
 from linumpy.stage.samples import Samples
 
-__all__ = ["FitSettings", "fit_sections", "fit_stack"]
+__all__ = ["FitSettings", "fit_sections", "fit_stack", "require_backend"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +49,24 @@ class FitSettings:
     workers: int
 
 
+def require_backend(backend: str) -> None:
+    """Refuse a backend that is not there: in the pipeline nothing falls back to another.
+
+    Raises
+    ------
+    ValueError
+        If a GPU is asked for and CuPy finds none.
+    """
+    if backend == "gpu" and not GPU_AVAILABLE:
+        raise ValueError(
+            "backend gpu was asked for, and CuPy finds no CUDA device here; run with -profile gpu on nodes that "
+            "have one, or with --backend native"
+        )
+
+
 def fit_sections(samples: Samples, sections: Sequence[int], settings: FitSettings, output: Path) -> None:
     """Fit sections and write a JSON list of ``{"index", "fit"}``; ``fit`` is null for a section without tissue."""
+    require_backend(settings.backend)
     geometry = samples.geometry
     fits = []
     for index in sections:
@@ -95,6 +112,7 @@ def fit_stack(samples: Samples, section_fits: Sequence[Path], settings: FitSetti
         gains=(1.0,) * n_sections,
     )
     if settings is not None:
+        require_backend(settings.backend)
         image, mask = samples.stack()
         grid = geometry.stack_grid
         log_bias_field = bias.log_bias_field(grid.size, start=grid.start, step=grid.step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from linumpy.intensity.bias_model import BiasModel, read_json, write_json
 from linumpy.qc.metrics import acquisition_metrics
-from linumpy.qc.report import Picture, render_report
+from linumpy.qc.report import Picture, render_batch_report, render_report
 from linumpy.stage.samples import Samples
 from linumpy.stage.statistics import picture_bin
 
-__all__ = ["write_report"]
+__all__ = ["write_batch_report", "write_report"]
 
 
 def write_report(
@@ -49,6 +49,24 @@ def write_report(
     with np.load(correction / "pictures.npz") as stored:
         pictures = _pictures(dict(stored), samples, bias)
     output_report.write_text(render_report(metrics, pictures, title=metrics["acquisition"]), encoding="utf-8")
+
+
+def write_batch_report(acquisitions: Sequence[str], metrics: Sequence[Path], output: Path) -> None:
+    """Write the overview of a batch.
+
+    Parameters
+    ----------
+    acquisitions : sequence of str
+        Names of all acquisitions that were asked for.
+    metrics : sequence of Path
+        ``metrics.json`` of those that are finished, in any order.
+    output : Path
+        HTML file to write.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    finished = [read_json(path) for path in metrics]
+    unfinished = sorted(set(acquisitions) - {found["acquisition"] for found in finished})
+    output.write_text(render_batch_report(finished, unfinished=unfinished), encoding="utf-8")
 
 
 def _pictures(stored: Mapping[str, Any], samples: Samples, bias: BiasModel) -> dict[str, Picture]:

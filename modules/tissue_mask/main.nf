@@ -2,6 +2,7 @@
 process TISSUE_MASK {
     tag "${id}"
     label 'process_medium'
+    label 'process_gpu'
     memory { 1.MB * settings.memory_mb * task.attempt }
 
     input:
