@@ -16,8 +16,5 @@ cp /source/containers/environment.sh /opt/venv/environment.sh
 
 # An image is read-only: what Python and Numba would compile at every start is compiled here.
 . /opt/venv/environment.sh
-unset NUMBA_CACHE_LOCATOR_CLASSES
-if python3 -c 'import importlib.util as u, sys; sys.exit(u.find_spec("linumpy.n4.warm") is None)'; then
-    python3 -m linumpy.n4.warm
-fi
+NUMBA_CACHE_LOCATOR_CLASSES=InTreeCacheLocator python3 -m linumpy.n4.warm
 python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib

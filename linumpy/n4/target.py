@@ -65,6 +65,7 @@ def missing_features() -> list[str]:
 def _find_a_writable_cache(config: object) -> None:
     """Keep prepared kernels usable where their folder is read-only: Numba would pass over it without a word."""
     package = Path(__file__).parent
+    folder = package / "__pycache__"
     chosen = getattr(config, "CACHE_DIR", "") or getattr(config, "CACHE_LOCATOR_CLASSES", "")
-    if not chosen and not os.access(package / "__pycache__", os.W_OK):
+    if not chosen and not os.access(folder if folder.exists() else package, os.W_OK):
         config.CACHE_LOCATOR_CLASSES = "linumpy.kernel_cache.ScratchCacheLocator"  # type: ignore[attr-defined]
