@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from linumpy.intensity.mask_plan import MaskSettings
+from linumpy.intensity.mask_threshold import METHODS
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.io.runtime import configure_codecs
 from linumpy.stage.fit import require_backend
@@ -25,6 +26,8 @@ def parse_args(argv=None):
     arguments.add_argument("--timepoint", type=optional_integer, default=None, help="index; empty: none")
     arguments.add_argument("--voxel_size_um", type=floats, default=None, help="z,y,x; empty: the metadata's")
     arguments.add_argument("--sections", type=sections, required=True, help="z_start:z_stop of each section")
+    arguments.add_argument("--mask_method", choices=METHODS, required=True, help="how a section's threshold is found")
+    arguments.add_argument("--mask_min_size", type=int, required=True, help="pixels; smaller pieces are dropped")
     arguments.add_argument("--smoothing_sigma", type=float, required=True, help="in Y and X, voxels")
     arguments.add_argument("--smoothing_sigma_z", type=float, required=True, help="in Z, planes")
     arguments.add_argument("--closing_radius", type=int, required=True, help="disk of each plane, voxels")
@@ -61,6 +64,8 @@ def main(argv=None) -> int:
                 end_stride=args.end_stride,
             ),
             MaskSettings(
+                method=args.mask_method,
+                min_size=args.mask_min_size,
                 smoothing_sigma=args.smoothing_sigma,
                 smoothing_sigma_z=args.smoothing_sigma_z,
                 closing_radius=args.closing_radius,
@@ -69,6 +74,7 @@ def main(argv=None) -> int:
                 max_bytes=args.max_mb * 2**20,
                 workers=args.threads,
                 block_planes=image.chunks[0],
+                itemsize=image.dtype.itemsize,
             ),
             args.ome_zarr_version,
             output_mask=args.output_mask,

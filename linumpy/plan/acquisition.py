@@ -37,6 +37,8 @@ SLAB_PLANES = 512
 END_PLANE_SAMPLES = 250_000
 """Most samples kept of a section's first and last plane."""
 INTERPRETER_MB = 400
+MASK_WORKERS = 2
+"""Threads that the memory of TISSUE_MASK is planned for, those of its resource label."""
 MASK_MB = 900
 """Memory of TISSUE_MASK, beyond which large sections are read twice (a plane may still ask for more)."""
 
@@ -272,6 +274,8 @@ def _plan(
 
 
 _MASK_PARAMETERS = (
+    "mask_method",
+    "mask_min_size",
     "smoothing_sigma",
     "smoothing_sigma_z",
     "closing_radius",
@@ -301,8 +305,11 @@ def _mask_mb(image: Image, sections: Sections, parameters: Mapping[str, Any]) ->
         sections,
         smoothing_sigma_z=parameters["smoothing_sigma_z"],
         z_closing_sections=parameters["z_closing_sections"],
+        method=parameters["mask_method"],
         max_bytes=MASK_MB * 2**20,
+        workers=MASK_WORKERS,
         block_planes=image.chunks[0],
+        itemsize=image.dtype.itemsize,
     )
     return math.ceil(needed.bytes / 2**20)
 

@@ -214,7 +214,7 @@ def _warnings(
     found = [
         warning("empty_section", "no tissue was found in this section: it keeps its voxels", section["index"])
         for section in sections
-        if section["empty"]
+        if section["empty"] and not tissue["sections"]  # the mask's own checks say so, where it was not given
     ]
     if voxels["not_finite"]:
         message = (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from linumpy.intensity.bias_model import write_json
 from linumpy.intensity.mask_plan import MaskSettings
-from linumpy.intensity.tissue_mask import SectionMask, stream_tissue_mask
+from linumpy.intensity.tissue_mask import SectionMask, mask_warnings, stream_tissue_mask
 from linumpy.io.digest import VolumeDigest
 from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
@@ -100,7 +100,7 @@ def write_tissue_mask(
             "voxels": {"total": int(np.prod(image.shape)), **asdict(tap.counts)},
             "planes": {"tissue": tissue_per_plane},
             "sections": [asdict(section) for section in found],
-            "warnings": [],
+            "warnings": mask_warnings(found),
         },
     )
 

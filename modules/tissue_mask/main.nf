@@ -23,6 +23,8 @@ process TISSUE_MASK {
         --timepoint '${settings.timepoint}' \\
         --voxel_size_um '${settings.voxel_size_um}' \\
         --sections ${settings.sections} \\
+        --mask_method ${settings.mask_method} \\
+        --mask_min_size ${settings.mask_min_size} \\
         --smoothing_sigma ${settings.smoothing_sigma} \\
         --smoothing_sigma_z ${settings.smoothing_sigma_z} \\
         --closing_radius ${settings.closing_radius} \\
