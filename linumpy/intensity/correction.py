@@ -44,11 +44,13 @@ def correct_block(
     original = block.astype(np.float32, copy=False)
     bias_field = np.exp(log_bias_field, out=log_bias_field)
     np.maximum(bias_field, np.float32(BIAS_FIELD_FLOOR), out=bias_field)
-    corrected = np.divide(original, bias_field, out=bias_field)
-    if strength != 1:
-        corrected -= original
-        corrected *= np.float32(strength)
-        corrected += original
+    if strength == 1:
+        corrected = np.divide(original, bias_field, out=bias_field)
+    else:
+        # One factor, not a difference of images: an infinite voxel would become NaN.
+        factor = np.divide(np.float32(strength), bias_field, out=bias_field)
+        factor += np.float32(1 - strength)
+        corrected = np.multiply(original, factor, out=factor)
     if keep is not None:
         corrected[~keep] = 0
     return corrected
