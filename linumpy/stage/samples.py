@@ -149,7 +149,7 @@ def _plane_set(planes: Sequence[int], grid: SampleGrid) -> PlaneSet:
 
 
 class SampleWriter:
-    """Keeps the samples of planes that stream by in order.
+    """Keeps the samples of planes that stream by in order; a context, at whose end the files are finished.
 
     Parameters
     ----------
@@ -157,6 +157,11 @@ class SampleWriter:
         Made; holds the samples.
     geometry : SampleGeometry
         What to keep.
+
+    Raises
+    ------
+    RuntimeError
+        At the end of the context, if planes were not given.
     """
 
     def __init__(self, folder: Path, geometry: SampleGeometry) -> None:
@@ -178,16 +183,15 @@ class SampleWriter:
             for plane in plane_set.planes[first:last]:
                 rows.append(block[plane - z_start, y, x])
 
-    def close(self) -> None:
-        """Finish the files.
+    def __enter__(self) -> SampleWriter:
+        return self
 
-        Raises
-        ------
-        RuntimeError
-            If planes are missing.
-        """
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         for _, _, rows in self._rows:
             rows.close()
+        if error is None:
+            for _, _, rows in self._rows:
+                rows.require_whole()
 
 
 class _NpyRows:
@@ -205,6 +209,8 @@ class _NpyRows:
 
     def close(self) -> None:
         self._file.close()
+
+    def require_whole(self) -> None:
         if self._left:
             raise RuntimeError(f"{self._path.name}: {self._left} planes were not given")
 

@@ -86,13 +86,13 @@ def write_tissue_mask(
         image_label={"source": {"image": "../corrected.ome.zarr"}},
     )
     builder = PyramidBuilder(mask)
-    for z_start, block in _in_runs(blocks, layout.levels[0].row_depth):
-        samples.add("mask", z_start, block)
-        tissue_per_plane += np.count_nonzero(block, axis=(1, 2)).tolist()
-        builder.add(z_start, 0, 0, block)
-        progress.advance(len(block))
+    with samples:
+        for z_start, block in _in_runs(blocks, layout.levels[0].row_depth):
+            samples.add("mask", z_start, block)
+            tissue_per_plane += np.count_nonzero(block, axis=(1, 2)).tolist()
+            builder.add(z_start, 0, 0, block)
+            progress.advance(len(block))
     builder.close()
-    samples.close()
     write_json(
         output_statistics,
         {
