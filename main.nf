@@ -80,13 +80,16 @@ workflow {
         }
     }
 
+    // Two runs gave the same voxels where these files are the same.
+    BIAS_CORRECTION.out.digests.collectFile(name: 'digests.tsv', storeDir: "${params.outdir}/pipeline_info", sort: true)
+
     channel.topic('versions')
         .unique()
         .map { process, tool, version -> "${process.tokenize(':').last()}\t${tool}\t${version}" }
         .collectFile(name: 'software_versions.tsv', storeDir: "${params.outdir}/pipeline_info", sort: true, newLine: true)
 
     workflow.onComplete = {
-        if (workflow.success) {
+        if (workflow.success && workflow.stats.ignoredCount == 0) {
             log.info("Results: ${params.outdir} (index.html leads to the report of each acquisition)")
         }
     }

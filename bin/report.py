@@ -2,7 +2,7 @@
 """Write the metrics and the report of an acquisition.
 
 report.py --plan '{"acquisition": "a", ...}' --samples samples --tissue tissue.json --bias bias \
-    --correction correction --output_report report.html --output_metrics metrics.json
+    --correction correction --output_report report.html --output_metrics metrics.json --output_digests digests.tsv
 """
 
 import json
@@ -24,6 +24,7 @@ def parse_args(argv=None):
     arguments.add_argument("--correction", type=Path, required=True, help="folder of statistics of ASSEMBLE")
     arguments.add_argument("--output_report", type=Path, required=True, help="HTML")
     arguments.add_argument("--output_metrics", type=Path, required=True, help="JSON")
+    arguments.add_argument("--output_digests", type=Path, required=True, help="TSV: acquisition, what, digest")
     return arguments.parse_args(argv)
 
 
@@ -38,6 +39,7 @@ def main(argv=None) -> int:
             args.correction,
             args.output_report,
             args.output_metrics,
+            args.output_digests,
         )
     )
 

@@ -69,4 +69,5 @@ workflow BIAS_CORRECTION {
 
     emit:
     unfinished
+    digests = REPORT.out.digests
 }

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from linumpy.intensity.sections import Sections
@@ -114,6 +115,17 @@ class BiasModel:
         if self._global_lattice is not None:
             field += self._global_lattice.evaluate(shape, self.voxel_size_mm, start=start, step=step)
         return field
+
+    def digests(self) -> dict[str, str]:
+        """Return a digest of each lattice (its geometry and control points) and one of the gains."""
+        lattices = [(f"bias/section {i}", lattice) for i, lattice in enumerate(self._section_lattices)]
+        lattices.append(("bias/global", self._global_lattice))
+        found = {
+            name: blake3(json.dumps(lattice.to_dict(), sort_keys=True).encode()).hexdigest()
+            for name, lattice in lattices
+            if lattice is not None
+        }
+        return found | {"bias/gains": blake3(json.dumps(self.gains).encode()).hexdigest()}
 
     def save(self, folder: Path) -> None:
         """Write ``sections.json`` and ``global.json`` into a folder, which is made."""

@@ -7,15 +7,68 @@ byte on one core where SHA-256 takes 0.5 with the processor's own instructions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from blake3 import blake3
 
-__all__ = ["VolumeDigest"]
+from linumpy.io.pyramid import LevelLayout
+
+__all__ = ["LevelDigest", "VolumeDigest"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class LevelDigest:
+    """Digest of one level of a pyramid, taken file by file as tasks write them, in any order and in any task.
+
+    Parameters
+    ----------
+    level : LevelLayout
+        The level; its grid of files is the fixed partition that is hashed.
+    dtype : dtype-like
+        Type of the voxels as stored.
+    files : mapping of str to str, optional
+        What `files` of another task held.
+
+    Attributes
+    ----------
+    files : dict of str to str
+        Digest of each file's decoded voxels, by its index in the grid, ``"z.y.x"``. JSON-ready.
+    """
+
+    def __init__(self, level: LevelLayout, dtype: Any, files: Mapping[str, str] | None = None) -> None:
+        self.level = level
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self.files = dict(files or {})
+
+    def update(self, start: Sequence[int], block: Array) -> None:
+        """Take a block of whole files that begins at voxel `start` (z, y, x)."""
+        grid = self.level.file_grid
+        steps = (range(0, n, size) for n, size in zip(block.shape, grid, strict=True))
+        for offset in itertools.product(*steps):
+            index = ".".join(str((s + o) // size) for s, o, size in zip(start, offset, grid, strict=True))
+            file = block[tuple(slice(o, o + size) for o, size in zip(offset, grid, strict=True))]
+            voxels = np.ascontiguousarray(file, dtype=self.dtype)
+            self.files[index] = blake3(voxels.data.cast("B")).hexdigest()
+
+    def hexdigest(self) -> str:
+        """Return the digest in hexadecimal, 64 characters.
+
+        Raises
+        ------
+        ValueError
+            If files have not been given.
+        """
+        if len(self.files) != self.level.n_files:
+            raise ValueError(
+                f"{len(self.files)} of {self.level.n_files} files of level {self.level.path} were digested"
+            )
+        header = f"{self.dtype.name} {self.level.shape} {self.level.file_grid}\n"
+        lines = (f"{index} {digest}\n" for index, digest in sorted(self.files.items()))
+        return blake3("".join([header, *lines]).encode()).hexdigest()
 
 
 class VolumeDigest:

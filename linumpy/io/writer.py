@@ -20,6 +20,7 @@ import zarr
 import zarr.codecs
 
 from linumpy import __version__
+from linumpy.io.digest import LevelDigest
 from linumpy.io.downsample import downsample
 from linumpy.io.pyramid import LevelLayout, PyramidLayout
 from linumpy.io.runtime import PIPELINES
@@ -43,11 +44,17 @@ class PyramidWriter:
         The image group, created by `create_pyramid`.
     layout : PyramidLayout
         Its layout.
+
+    Attributes
+    ----------
+    digests : tuple of LevelDigest
+        Of the voxels that this writer has written, a level each.
     """
 
     def __init__(self, path: str | Path, layout: PyramidLayout) -> None:
         self.path = Path(path)
         self.layout = layout
+        self.digests = tuple(LevelDigest(level, layout.stored_dtype) for level in layout.levels)
         # zarrs leaves out chunks of zeros whatever the setting, and is slower to write shards
         with zarr.config.set({"array.write_empty_chunks": True, "codec_pipeline.path": PIPELINES["zarr"]}):
             self.arrays: tuple[zarr.Array[Any], ...] = tuple(
@@ -82,7 +89,9 @@ class PyramidWriter:
                     f"(files of {layout.file_grid} in {layout.shape}); a file is written at once, by one task"
                 )
         region = tuple(slice(s, s + n) for s, n in zip((z0, y0, x0), block.shape, strict=True))
-        self.arrays[level][region] = np.ascontiguousarray(block).view(self.layout.stored_dtype)
+        stored = np.ascontiguousarray(block).view(self.layout.stored_dtype)
+        self.arrays[level][region] = stored
+        self.digests[level].update((z0, y0, x0), stored)
 
     def read_block(self, level: int, region: tuple[slice, slice, slice]) -> Array:
         """Read back a block of a level, in the type of the layout."""

@@ -55,6 +55,7 @@ def assemble(image: Image, slabs: Sequence[Path], output_folder: Path, output_st
     _require_whole(bounds, layout.shape[0])
     percentiles = histogram_percentiles([part["histogram"] for part, _ in parts], WINDOW_PERCENTILES)
     output_folder.mkdir(parents=True, exist_ok=True)
+    digests: dict[str, str] = {}
     for name in (CORRECTED, FIELD):
         stores = [slab / name for _, slab in parts]
         if not stores[0].exists():
@@ -64,6 +65,10 @@ def assemble(image: Image, slabs: Sequence[Path], output_folder: Path, output_st
         placed = assemble_chunks(stores, writer.path)
         logger.info("%s: %d files linked, %d copied", name, placed.linked, placed.copied)
         _build_coarse_levels(writer, parts[0][0]["n_levels"])
+        for level, digest in enumerate(writer.digests):
+            for part, _ in parts:
+                digest.files |= part["digests"][name][level]
+            digests[f"{name}/{digest.level.path}"] = digest.hexdigest()
         if name == CORRECTED:
             finish_pyramid(
                 writer.path,
@@ -83,6 +88,7 @@ def assemble(image: Image, slabs: Sequence[Path], output_folder: Path, output_st
             },
             "clipped": {key: sum(part["clipped"][key] for part, _ in parts) for key in parts[0][0]["clipped"]},
             "window": percentiles,
+            "digests": digests,
         },
     )
     np.savez(

@@ -113,6 +113,9 @@ def correct_slab(
             "clipped": {"clipped_low": clipped.low, "clipped_high": clipped.high},
             "layout": layout.to_dict(),
             "n_levels": n_levels,
+            "digests": {
+                name: [digest.files for digest in builder.writer.digests] for name, builder in builders.items()
+            },
         },
     )
     np.savez(output / "pictures.npz", allow_pickle=False, **statistics.pictures())

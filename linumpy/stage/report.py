@@ -25,8 +25,9 @@ def write_report(
     correction: Path,
     output_report: Path,
     output_metrics: Path,
+    output_digests: Path,
 ) -> None:
-    """Write ``metrics.json`` and ``report.html`` of an acquisition.
+    """Write ``metrics.json``, ``report.html`` and ``digests.tsv`` of an acquisition.
 
     Parameters
     ----------
@@ -40,11 +41,15 @@ def write_report(
         The whole field.
     correction : Path
         Folder of statistics that ASSEMBLE left.
-    output_report, output_metrics : Path
+    output_report, output_metrics, output_digests : Path
         Files to write.
     """
     output_metrics.parent.mkdir(parents=True, exist_ok=True)
-    metrics = acquisition_metrics(settings, samples, read_json(tissue), bias, read_json(correction / "correction.json"))
+    found, corrected = read_json(tissue), read_json(correction / "correction.json")
+    metrics = acquisition_metrics(settings, samples, found, bias, corrected)
+    digests = {"image": found["image"]["digest"], **found["digests"], **corrected["digests"], **bias.digests()}
+    lines = [f"{metrics['acquisition']}\t{what}\t{digest}\n" for what, digest in sorted(digests.items())]
+    output_digests.write_text("".join(lines), encoding="utf-8")
     write_json(output_metrics, metrics)
     with np.load(correction / "pictures.npz") as stored:
         pictures = _pictures(dict(stored), samples, bias)

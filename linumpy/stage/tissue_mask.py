@@ -101,6 +101,7 @@ def write_tissue_mask(
             "planes": {"tissue": tissue_per_plane},
             "sections": [asdict(section) for section in found],
             "warnings": mask_warnings(found),
+            "digests": {f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
         },
     )
 

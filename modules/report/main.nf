@@ -9,6 +9,7 @@ process REPORT {
     output:
     tuple val(id), path("results/${id}/report.html"), emit: report
     tuple val(id), path("results/${id}/metrics.json"), emit: metrics
+    path "results/${id}/digests.tsv", emit: digests
     tuple val("${task.process}"), val('linumpy'), eval('python3 -c "import linumpy; print(linumpy.__version__)"'), topic: versions
 
     script:
@@ -20,7 +21,8 @@ process REPORT {
         --bias ${bias} \\
         --correction ${correction} \\
         --output_report results/${id}/report.html \\
-        --output_metrics results/${id}/metrics.json
+        --output_metrics results/${id}/metrics.json \\
+        --output_digests results/${id}/digests.tsv
     """
 
     stub:
@@ -28,5 +30,6 @@ process REPORT {
     mkdir -p results/${id}
     echo '<html></html>' > results/${id}/report.html
     echo '{}' > results/${id}/metrics.json
+    echo > results/${id}/digests.tsv
     """
 }
