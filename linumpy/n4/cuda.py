@@ -18,7 +18,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cupy
 import numpy as np
 import numpy.typing as npt
 
@@ -40,6 +39,8 @@ SOURCE = Path(__file__).with_name("kernels.cu")
 
 @cache
 def _module(device: int) -> Any:  # noqa: ARG001  (a module belongs to the device it was loaded on)
+    import cupy
+
     return cupy.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=("--std=c++14",))
 
 
@@ -54,10 +55,12 @@ class CudaPasses(Passes):
         Samples that take part; at least one.
     """
 
-    xp = cupy
     name = "cupy"
 
     def __init__(self, samples: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> None:
+        import cupy
+
+        self.xp = cupy
         inside = cupy.asarray(np.ascontiguousarray(mask))
         intensities = cupy.asarray(np.ascontiguousarray(samples, np.float32))
         logarithms = cupy.log(cupy.where(inside, intensities, np.float32(1)), dtype=np.float64)
@@ -79,10 +82,10 @@ class CudaPasses(Passes):
     def use_bases(self, z: Basis, y: Basis, x: Basis) -> None:
         """Begin a level."""
         bases = (z, y, x)
-        self._bases = [_on_device(basis.dense()) for basis in bases]
-        self._residual_bases = [_on_device(basis.dense(residual_weights(basis))) for basis in bases]
-        squares = [_on_device(basis.dense(basis.weights**2)) for basis in bases]
-        self._omega = _contract((self.u < OUTSIDE).astype(cupy.float32), squares).astype(cupy.float64)
+        self._bases = [self._on_device(basis.dense()) for basis in bases]
+        self._residual_bases = [self._on_device(basis.dense(residual_weights(basis))) for basis in bases]
+        squares = [self._on_device(basis.dense(basis.weights**2)) for basis in bases]
+        self._omega = _contract((self.u < OUTSIDE).astype(np.float32), squares).astype(np.float64)
 
     def histogram(self) -> Any:
         """Return the counts, and fractions in 2**-20, of `u` in 256 bins; `sharpen` takes them as they are."""
@@ -108,15 +111,15 @@ class CudaPasses(Passes):
             expected[1], self._residual,
         )  # fmt: skip
         self._launch("residual", BLOCKS, THREADS, arguments)
-        delta = _contract(self._residual, self._residual_bases).astype(cupy.float64)
-        return divide_where_reached(delta, self._omega, cupy)
+        delta = _contract(self._residual, self._residual_bases).astype(np.float64)
+        return divide_where_reached(delta, self._omega, self.xp)
 
     def subtract(self, control_points: Any) -> float:
         """Take a spline off `u` and return its coefficient of variation."""
-        spline = _expand(control_points.astype(cupy.float32), self._bases, out=self._residual)
+        spline = _expand(control_points.astype(np.float32), self._bases, self._residual, self.xp)
         self._launch("subtract", BLOCKS, THREADS, (self.u, spline, np.int64(self.u.size), self._measures))
         self._launch("gather", 1, THREADS, (self._measures, np.int32(BLOCKS), self._result))
-        low, high, total, total_squares = cupy.asnumpy(self._result).tolist()
+        low, high, total, total_squares = self.xp.asnumpy(self._result).tolist()
         self.low, self.high = low, high
         return self.coefficient_of_variation(total, total_squares)
 
@@ -124,11 +127,10 @@ class CudaPasses(Passes):
         self._module().get_function(name)((blocks,), (threads,), arguments)
 
     def _module(self) -> Any:
-        return _module(cupy.cuda.runtime.getDevice())
+        return _module(self.xp.cuda.runtime.getDevice())
 
-
-def _on_device(matrix: npt.NDArray[np.float64]) -> Any:
-    return cupy.asarray(matrix.astype(np.float32))
+    def _on_device(self, matrix: npt.NDArray[np.float64]) -> Any:
+        return self.xp.asarray(matrix.astype(np.float32))
 
 
 def _contract(values: Any, matrices: list[Any]) -> Any:
@@ -140,10 +142,10 @@ def _contract(values: Any, matrices: list[Any]) -> Any:
     return (z.T @ along_y.reshape(n_z, -1)).reshape(z.shape[1], y.shape[1], x.shape[1])
 
 
-def _expand(control_points: Any, matrices: list[Any], out: Any) -> Any:
+def _expand(control_points: Any, matrices: list[Any], out: Any, xp: Any) -> Any:
     """Evaluate a spline at the voxels (Z, Y, X), into `out`."""
     z, y, x = matrices
     along_z = (z @ control_points.reshape(len(control_points), -1)).reshape(len(z), *control_points.shape[1:])
     along_y = y @ along_z
-    cupy.matmul(along_y.reshape(-1, along_y.shape[2]), x.T, out=out.reshape(-1, out.shape[2]))
+    xp.matmul(along_y.reshape(-1, along_y.shape[2]), x.T, out=out.reshape(-1, out.shape[2]))
     return out

@@ -7,7 +7,7 @@ With `v` the log intensities in the mask and `b` the log bias field (0 at first)
 3. a cubic B-spline is fitted to the residual ``u - E(u)`` by Lee's scattered-data approximation, and added to
    `b`.
 
-A level ends when the update's coefficient of variation falls below 0.001 or its iterations are used up; then
+A level ends when the update's coefficient of variation falls below 0.001, or its iterations are used up; then
 the lattice is refined to twice the spans without changing the field.
 
 ITK fits voxel by voxel over 4 x 4 x 4 control points. Here the samples lie on a grid, where both of Lee's
@@ -64,6 +64,7 @@ def fit_log_bias_field(
     origin_mm: Sequence[float] = (0.0, 0.0, 0.0),
     spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
     refinements: int | Sequence[int] | None = None,
+    convergence_threshold: float = CONVERGENCE_THRESHOLD,
     backend: str = "native",
     workers: int | None = None,
     progress: Progress | None = None,
@@ -86,6 +87,8 @@ def fit_log_bias_field(
     refinements : int or sequence of int, optional
         Number of times that the spans are halved on each axis (z, y, x), after the first levels; default
         after every level but the last. ``backend="cpu"`` has the default only.
+    convergence_threshold : float
+        A level ends when the update's coefficient of variation is below this; 0 runs all iterations.
     backend : {"native", "cpu", "gpu", "numpy"}
         ``"native"``: compiled, on the CPU. ``"cpu"``: SimpleITK. ``"gpu"``: CuPy; without a CUDA device falls
         back to ``"native"`` with a logged warning. ``"numpy"``: the plain array version.
@@ -139,7 +142,7 @@ def fit_log_bias_field(
     else:
         passes = _passes(backend, image, inside, workers)
         coefficients, levels = _iterate(
-            passes, image.shape, control_points, iterations, n_refinements, progress
+            passes, image.shape, control_points, iterations, n_refinements, convergence_threshold, progress
         )
         name = passes.name
     lattice = Lattice(coefficients, tuple(origin_mm), extent, image.shape)  # type: ignore[arg-type]
@@ -177,6 +180,7 @@ def _iterate(
     n_control_points: Sequence[int],
     n_iterations: Sequence[int],
     refinements: Sequence[int],
+    convergence_threshold: float,
     progress: Progress | None,
 ) -> tuple[npt.NDArray[np.float32], list[Level]]:
     """Run the levels and return the control points of the log bias field with their record."""
@@ -187,7 +191,7 @@ def _iterate(
     for level, limit in enumerate(n_iterations):
         passes.use_bases(*bases)
         history: list[float] = []
-        while len(history) < limit and (not history or history[-1] >= CONVERGENCE_THRESHOLD):
+        while len(history) < limit and (not history or history[-1] >= convergence_threshold):
             expected = passes.sharpen(passes.histogram())
             update = passes.fit_residual(expected)
             history.append(passes.subtract(update))

@@ -33,6 +33,7 @@ def fit(
     refinements: Sequence[int],
     spacing_mm: Sequence[float],
     *,
+    convergence_threshold: float,
     workers: int | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> tuple[npt.NDArray[np.float32], list[Level]]:
@@ -69,6 +70,7 @@ def fit(
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetMaximumNumberOfIterations([int(n) for n in n_iterations])
     n4.SetNumberOfControlPoints(first_control_points[::-1])
+    n4.SetConvergenceThreshold(convergence_threshold)
     if workers is not None:
         n4.SetNumberOfThreads(workers)
 

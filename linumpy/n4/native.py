@@ -7,6 +7,7 @@ Memory beyond the inputs is 4 bytes per voxel of the grid, plus the masked runs 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -62,9 +63,9 @@ class NativePasses(Passes):
         self._runs = (row_start, run_start, run_stop, self._units)
         self._parts = _parts(self._units, row_start, run_stop - run_start, n_y, workers * PARTS_PER_WORKER)
 
-        plane_low = [float(samples[z].min(initial=np.inf, where=mask[z])) for z in range(n_z)]
-        plane_high = [float(samples[z].max(initial=0, where=mask[z])) for z in range(n_z)]
-        low, high = (np.float32(np.log(np.float64(np.float32(v)))) for v in (min(plane_low), max(plane_high)))
+        planes = [samples[z][mask[z]] for z in range(n_z) if mask[z].any()]
+        extremes = [np.float32(min(p.min() for p in planes)), np.float32(max(p.max() for p in planes))]
+        low, high = (np.float32(math.log(value)) for value in extremes)
         middle = np.float32((np.float64(low) + np.float64(high)) / 2)
         self.offset = float(middle)
         self.low, self.high = float(low - middle), float(high - middle)

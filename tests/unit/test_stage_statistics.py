@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from linumpy.stage.statistics import SlabStatistics, histogram_of, histogram_percentiles, picture_bin, sample_stride
+from linumpy.stage.statistics import (
+    SlabStatistics,
+    histogram_of,
+    histogram_percentiles,
+    picture_bin,
+    sample_stride,
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,9 @@ def test_medians_are_those_of_the_tissue(volume):
     planes = gather(volume, mask, blocks_of(volume.shape, (4, 16, 33))).planes()
     stride = sample_stride(volume.shape)
     assert stride == 1
-    expected = [float(np.median(plane[tissue])) if tissue.any() else None for plane, tissue in zip(volume, mask, strict=True)]
+    expected = [
+        float(np.median(plane[tissue])) if tissue.any() else None for plane, tissue in zip(volume, mask, strict=True)
+    ]
     assert planes["median_before"] == expected
     assert planes["median_before"][3] is None
     assert planes["sampled"] == np.count_nonzero(mask, axis=(1, 2)).tolist()
