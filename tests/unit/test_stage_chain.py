@@ -1,0 +1,370 @@
+"""The whole stage in one process: it is the API, however it is cut into tasks, and odd voxels have defined results."""
+
+import json
+from itertools import pairwise
+
+import jsonschema
+import numpy as np
+import pytest
+import zarr
+
+from linumpy.intensity.bias_field import compute_tissue_mask, n4_correct, n4_correct_per_section
+from linumpy.intensity.bias_model import BiasModel, read_json
+from linumpy.io.downsample import downsample
+from linumpy.io.ome_zarr import open_image, open_mask
+from linumpy.plan.errors import InputError
+from tests.acquisitions import (
+    UNEVEN_SECTIONS,
+    assert_same_stores,
+    small_acquisition,
+    truncate,
+    uneven_acquisition,
+    write_ome_zarr,
+    write_sections,
+)
+from tests.chain import REPOSITORY, plan, run_chain
+
+# What matters to the numbers is said here, so that other defaults do not change what is tested.
+FIT = {
+    "shrink_factor": 2,
+    "n_iterations": [8, 8],
+    "spline_distance_section_mm": 0.5,
+    "spline_distance_global_mm": 1.5,
+    "backend": "native",
+}
+MASK = {"smoothing_sigma": 2.0, "smoothing_sigma_z": 1.0, "closing_radius": 3, "z_closing_sections": 2}
+SETTINGS = FIT | MASK | {"mask_method": "otsu", "mask_min_size": 0}
+
+
+def corrected_by_the_api(volume, sections, voxel_size_mm, mode="two_pass", mask=None):
+    """What design.md calls the pipeline: mask, N4 per section, N4 of the stack, on the volume in memory."""
+    if mask is None:
+        mask = compute_tissue_mask(volume, n_serial_slices=sections, **MASK)
+    common = {name: FIT[name] for name in ("shrink_factor", "n_iterations", "backend")}
+    common |= {"voxel_size_mm": voxel_size_mm}
+    bias = np.ones(volume.shape, np.float32)
+    corrected = volume.astype(np.float32)
+    if mode != "global":
+        distance = FIT["spline_distance_section_mm"]
+        corrected, bias = n4_correct_per_section(volume, sections, mask, spline_distance_mm=distance, **common)
+    if mode != "per_section":
+        distance = FIT["spline_distance_global_mm"]
+        corrected, stack_bias = n4_correct(corrected, mask, spline_distance_mm=distance, **common)
+        bias = bias * stack_bias
+    return corrected, bias, mask
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """Samplesheet row of an acquisition with unequal sections, oblique tissue and odd sizes."""
+    folder = tmp_path_factory.mktemp("uneven")
+    return {
+        "image": write_ome_zarr(folder / "uneven.ome.zarr", uneven_acquisition().volume, translation=(5, 50, 70)),
+        "sections": write_sections(folder / "sections.csv", UNEVEN_SECTIONS),
+    }
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    path = tmp_path_factory.mktemp("small") / "small.ome.zarr"
+    return {"image": write_ome_zarr(path, small_acquisition().volume), "n_sections": 3}
+
+
+@pytest.fixture(scope="module")
+def uneven_results(uneven, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chain")
+    results = run_chain(folder, uneven, slab_planes=64, sections_per_task=2, save_bias_field=True, **SETTINGS)
+    assert len(list(folder.glob("slab_*"))) == 3
+    assert len(list(folder.glob("sections_*.json"))) == 3
+    return results
+
+
+def metrics_of(results):
+    metrics = read_json(results / "metrics.json")
+    jsonschema.validate(metrics, json.loads((REPOSITORY / "assets" / "metrics_schema.json").read_text()))
+    return metrics
+
+
+def test_the_stage_is_the_api(uneven_results):
+    volume, voxel_size_mm = uneven_acquisition().volume, uneven_acquisition().voxel_size_mm
+    corrected, bias, mask = corrected_by_the_api(volume, UNEVEN_SECTIONS, voxel_size_mm)
+    np.testing.assert_array_equal(open_mask(uneven_results / "mask.ome.zarr").read() != 0, mask)
+    assert 0.2 < mask.mean() < 0.9
+    assert bias.max() / bias.min() > 1.2  # there is something to correct
+    image = open_image(uneven_results / "corrected.ome.zarr")
+    # Invariant 1 of the design. What differs is the rounding of two log fields added instead of two divisions.
+    np.testing.assert_allclose(image.read(), corrected, rtol=1e-5)
+    np.testing.assert_allclose(open_image(uneven_results / "bias_field.ome.zarr").read(), bias, rtol=1e-5)
+    assert image.unit == "micrometer"
+    np.testing.assert_allclose(image.scale, (10, 20, 20))
+    np.testing.assert_allclose(image.translation, (5, 50, 70))
+
+
+@pytest.mark.parametrize("mode", ["per_section", "global"])
+def test_one_pass_alone_is_the_api_too(tmp_path, small, mode):
+    acquisition = small_acquisition()
+    results = run_chain(tmp_path, small, mode=mode, **SETTINGS)
+    corrected, _, _ = corrected_by_the_api(acquisition.volume, 3, acquisition.voxel_size_mm, mode)
+    np.testing.assert_allclose(open_image(results / "corrected.ome.zarr").read(), corrected, rtol=1e-5)
+    metrics = metrics_of(results)
+    assert metrics["mode"] == mode
+    assert (metrics["global"] is None) == (mode == "per_section")
+    assert all(bool(section["levels"]) == (mode == "per_section") for section in metrics["sections"])
+
+
+def test_slabs_batches_and_chunks_change_no_bit(tmp_path, uneven, uneven_results):
+    rechunked = uneven | {"image": tmp_path / "uneven.ome.zarr"}
+    write_ome_zarr(
+        rechunked["image"], uneven_acquisition().volume, translation=(5, 50, 70), version="0.4", chunks=(7, 33, 150)
+    )
+    results = run_chain(tmp_path / "whole", rechunked, sections_per_task=5, save_bias_field=True, **SETTINGS)
+    assert len(list((tmp_path / "whole").glob("slab_*"))) == 1
+    assert len(list((tmp_path / "whole").glob("sections_*.json"))) == 1
+    for name in ("corrected.ome.zarr", "bias_field.ome.zarr", "mask.ome.zarr"):
+        assert_same_stores(results / name, uneven_results / name)
+    for name in ("bias/sections.json", "bias/global.json", "metrics.json"):
+        ours, theirs = (read_json(folder / name) for folder in (results, uneven_results))
+        assert ours == theirs, name
+
+
+def test_coarse_levels_are_means_whoever_built_them(tmp_path, uneven, uneven_results):
+    images = [open_image(uneven_results / "corrected.ome.zarr")]
+    # Slabs of 64 planes do not hold whole rows of the second level's files: ASSEMBLE built it.
+    images.append(open_image(run_chain(tmp_path, uneven, slab_planes=150, **SETTINGS) / "corrected.ome.zarr"))
+    for image in images:
+        assert len(image.levels) == 2
+        for finer, level in pairwise((image, *image.levels)):
+            factor = [round(a / b) for a, b in zip(level.scale, finer.scale, strict=True)]
+            np.testing.assert_array_equal(level.read(), downsample(finer.read(), factor))
+
+
+def test_lattices_evaluate_to_the_field_that_was_divided_by(uneven_results):
+    model = BiasModel.load(uneven_results / "bias")
+    field = open_image(uneven_results / "bias_field.ome.zarr").read(60, 75, slice(3, 40), slice(100, 200))
+    found = np.exp(model.log_bias_field(field.shape, start=(60, 3, 100)))
+    np.testing.assert_array_equal(found, field)
+
+
+def test_omero_window_holds_the_voxels(uneven_results):
+    image = open_image(uneven_results / "corrected.ome.zarr")
+    window = image.omero_channel["window"]
+    low, start, end, high = np.percentile(image.read(), [0, 0.5, 99.8, 100])
+    # Percentiles come from a histogram with bins of 0.4 % over a part of the voxels.
+    np.testing.assert_allclose([window["start"], window["end"]], [start, end], rtol=0.03)
+    assert window["min"] <= window["start"] < window["end"] <= window["max"]
+    assert window["max"] <= high * 1.01
+    assert window["min"] >= low - 0.01 * abs(low)
+
+
+def test_metrics_say_what_was_done(uneven_results):
+    metrics = metrics_of(uneven_results)
+    assert [(s["z_start"], s["z_stop"]) for s in metrics["sections"]] == list(UNEVEN_SECTIONS)
+    assert metrics["backend"] == read_json(uneven_results / "bias" / "global.json")["fit"]["backend"]
+    assert metrics["voxels"]["total"] == uneven_acquisition().volume.size
+    assert metrics["image"]["voxel_size_um"] == [10, 20, 20]
+    assert all(warning["code"].startswith("mask_") for warning in metrics["warnings"])
+    assert metrics["summary"]["step_deviation_after"] < metrics["summary"]["step_deviation_before"]
+    mask = open_mask(uneven_results / "mask.ome.zarr").read()
+    np.testing.assert_allclose(metrics["tissue_fraction"], mask.mean(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "uint8"])
+def test_the_input_type_on_request(tmp_path, dtype):
+    volume = small_acquisition(dtype).volume.copy()
+    top = np.iinfo(dtype).max
+    volume[:, 20:24, 22:30] = top  # in the dark of the field it is corrected beyond the type
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    as_float = open_image(run_chain(tmp_path / "f", row, **SETTINGS) / "corrected.ome.zarr").read()
+    results = run_chain(tmp_path / "i", row, output_dtype="input", **SETTINGS)
+    image = open_image(results / "corrected.ome.zarr")
+    assert image.dtype == np.dtype(dtype)
+    low = np.iinfo(dtype).min
+    np.testing.assert_array_equal(image.read(), np.clip(np.rint(as_float), low, top).astype(dtype))
+    voxels = metrics_of(results)["voxels"]
+    assert voxels["clipped_high"] == np.count_nonzero(np.rint(as_float) > top) > 0
+    assert voxels["clipped_low"] == np.count_nonzero(np.rint(as_float) < low)
+
+
+def test_strength_mixes_corrected_and_original(tmp_path, small):
+    original = small_acquisition().volume
+    found = {
+        strength: open_image(
+            run_chain(tmp_path / str(strength), small, strength=strength, **SETTINGS) / "corrected.ome.zarr"
+        ).read()
+        for strength in (0, 0.25, 1)
+    }
+    np.testing.assert_array_equal(found[0], original)
+    assert not np.allclose(found[1], original, rtol=0.05)
+    # A few roundings of single precision.
+    np.testing.assert_allclose(found[0.25], 0.75 * original + 0.25 * found[1], rtol=1e-6)
+
+
+def test_zero_outside_mask(tmp_path, small):
+    full = open_image(run_chain(tmp_path / "full", small, **SETTINGS) / "corrected.ome.zarr").read()
+    results = run_chain(tmp_path / "zero", small, zero_outside_mask=True, **SETTINGS)
+    mask = open_mask(results / "mask.ome.zarr").read() != 0
+    assert 0 < mask.mean() < 1
+    np.testing.assert_array_equal(
+        open_image(results / "corrected.ome.zarr").read(), np.where(mask, full, np.float32(0))
+    )
+
+
+@pytest.mark.parametrize(("dtype", "tissue"), [("uint8", 1), ("uint16", 700), ("bool", True)])
+def test_a_mask_of_the_users_own(tmp_path, small, dtype, tissue):
+    acquisition = small_acquisition()
+    mask = np.zeros(acquisition.volume.shape, dtype)
+    mask[2:, 9:40, 11:47] = tissue
+    path = write_ome_zarr(tmp_path / "mask.ome.zarr", mask, chunks=(5, 20, 20), unit=None)
+    results = run_chain(tmp_path, small | {"mask": path}, **SETTINGS)
+    np.testing.assert_array_equal(open_mask(results / "mask.ome.zarr").read() != 0, mask != 0)
+    corrected, _, _ = corrected_by_the_api(
+        acquisition.volume, 3, acquisition.voxel_size_mm, mask=mask != 0
+    )
+    np.testing.assert_allclose(open_image(results / "corrected.ome.zarr").read(), corrected, rtol=1e-5)
+    metrics_of(results)
+
+
+def test_ome_zarr_0_4(tmp_path, small):
+    new, old = (
+        run_chain(tmp_path / version, small, ome_zarr_version=version, save_bias_field=True, **SETTINGS)
+        for version in ("0.5", "0.4")
+    )
+    for name in ("corrected.ome.zarr", "bias_field.ome.zarr", "mask.ome.zarr"):
+        assert zarr.open_group(old / name, mode="r").metadata.zarr_format == 2
+        images = [open_mask(folder / name) if name.startswith("mask") else open_image(folder / name)
+                  for folder in (old, new)]  # fmt: skip
+        assert [image.ome_zarr_version for image in images] == ["0.4", "0.5"]
+        np.testing.assert_array_equal(images[0].read(), images[1].read())
+        assert images[0].scale == images[1].scale
+
+
+def test_odd_voxels_are_counted_and_stay_out_of_the_fits(tmp_path):
+    acquisition = small_acquisition()
+    volume = acquisition.volume.copy()
+    tissue = np.argwhere(acquisition.tissue_mask)
+    at = [tuple(index) for index in tissue[:: len(tissue) // 60]]
+    odd = dict.fromkeys(at[:20], np.nan) | dict.fromkeys(at[20:30], np.inf) | dict.fromkeys(at[30:35], -np.inf)
+    odd |= dict.fromkeys(at[35:50], -50.0)
+    for index, value in odd.items():
+        volume[index] = value
+    volume[0, 0, :7] = 0
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    for strength in (1, 0.5):
+        results = run_chain(tmp_path / str(strength), row, strength=strength, save_bias_field=True, **SETTINGS)
+        found = open_image(results / "corrected.ome.zarr").read()
+        np.testing.assert_array_equal(found[~np.isfinite(volume)], volume[~np.isfinite(volume)])
+        assert np.isfinite(found[np.isfinite(volume)]).all()
+        field = open_image(results / "bias_field.ome.zarr").read()
+        negative = volume == -50
+        expected = -50 * (strength / field[negative] + 1 - strength)
+        np.testing.assert_allclose(found[negative], expected, rtol=1e-5)
+        metrics = metrics_of(results)
+        # -inf is both: not finite, and below zero.
+        assert metrics["voxels"]["not_finite"] == 35
+        assert metrics["voxels"]["negative"] >= 15
+        assert metrics["voxels"]["zero"] == np.count_nonzero(volume == 0)
+        assert {warning["code"] for warning in metrics["warnings"]} == {"not_finite", "negative"}
+    # The API takes the same voxels out of its fits.
+    corrected, _, _ = corrected_by_the_api(volume, 3, acquisition.voxel_size_mm)
+    found = open_image(tmp_path / "1" / "results" / "a" / "corrected.ome.zarr").read()
+    np.testing.assert_allclose(found, corrected, rtol=1e-5)
+
+
+def test_an_empty_section_keeps_its_voxels(tmp_path):
+    acquisition = small_acquisition()
+    volume = acquisition.volume.copy()
+    volume[7:14] = 0
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    # Closing along Z would carry tissue into the empty section.
+    settings = SETTINGS | {"z_closing_sections": 0, "smoothing_sigma_z": 0, "mode": "per_section"}
+    results = run_chain(tmp_path, row, save_bias_field=True, **settings)
+    metrics = metrics_of(results)
+    assert [section["empty"] for section in metrics["sections"]] == [False, True, False]
+    assert {w["section"] for w in metrics["warnings"] if "empty" in w["code"]} == {1}
+    assert metrics["sections"][1]["levels"] == []
+    assert metrics["sections"][0]["step_before"] is None
+    field = open_image(results / "bias_field.ome.zarr").read()
+    np.testing.assert_array_equal(field[7:14], 1)
+    assert np.ptp(field[:7]) > 0.01
+    assert read_json(results / "bias" / "sections.json")["sections"][1]["fit"] is None
+
+
+@pytest.mark.parametrize("value", [0, np.nan])
+@pytest.mark.parametrize("mode", ["two_pass", "global"])
+def test_a_volume_without_tissue_comes_out_as_it_was(tmp_path, value, mode):
+    volume = np.full((12, 40, 44), value, np.float32)
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 2}
+    results = run_chain(tmp_path, row, **SETTINGS | {"mode": mode})
+    np.testing.assert_array_equal(open_image(results / "corrected.ome.zarr").read(), volume)
+    metrics = metrics_of(results)
+    assert "no_tissue" in {warning["code"] for warning in metrics["warnings"]}
+    assert metrics["backend"].startswith("none")
+    assert (results / "report.html").stat().st_size > 1000
+
+
+def test_a_mask_without_tissue_leaves_the_voxels(tmp_path, small):
+    mask = np.zeros(small_acquisition().volume.shape, np.uint8)
+    results = run_chain(tmp_path, small | {"mask": write_ome_zarr(tmp_path / "m.zarr", mask)}, **SETTINGS)
+    np.testing.assert_array_equal(open_image(results / "corrected.ome.zarr").read(), small_acquisition().volume)
+
+
+def test_sections_of_one_plane_and_a_plane_of_one_voxel(tmp_path):
+    for name, shape, n_sections in (("thin", (5, 30, 40), 5), ("line", (6, 1, 90), 2), ("one", (1, 1, 1), 1)):
+        volume = 100 + 10 * np.random.default_rng(1).random(shape, np.float32)
+        row = {"image": write_ome_zarr(tmp_path / f"{name}.ome.zarr", volume), "n_sections": n_sections}
+        results = run_chain(tmp_path / name, row, **SETTINGS | {"shrink_factor": [1, 2, 2]})
+        found = open_image(results / "corrected.ome.zarr").read()
+        assert found.shape == shape
+        assert np.isfinite(found).all()
+        metrics_of(results)
+
+
+def test_the_fit_is_bounded(tmp_path, small):
+    planned = plan(tmp_path / "plan", small, max_fit_voxels=1000, **SETTINGS)
+    assert planned["tissue_mask"]["stack_shrink"] != "2,2,2"
+    results = run_chain(tmp_path, small, max_fit_voxels=1000, **SETTINGS)
+    for name in ("sections", "stack"):
+        samples = np.load(tmp_path / "samples" / f"{name}_image.npy", mmap_mode="r")
+        assert samples.size / (3 if name == "sections" else 1) <= 1000
+    chosen = metrics_of(results)["chosen"]
+    assert any("max_fit_voxels" in choice["why"] for choice in chosen)
+
+
+def test_missing_chunks_are_counted_or_refused(tmp_path):
+    volume = small_acquisition().volume
+    path = write_ome_zarr(tmp_path / "i.ome.zarr", volume, chunks=(7, 45, 52))
+    row = {"image": path, "n_sections": 3}
+    (path / "s0" / "c" / "1" / "0" / "0").unlink()
+    results = run_chain(tmp_path / "warn", row, missing_chunks="warn", **SETTINGS)
+    metrics = metrics_of(results)
+    assert metrics["missing_chunks"] == 1
+    assert metrics["warnings"][0]["code"] == "missing_chunks"
+    assert "1 of 3 chunks" in metrics["warnings"][0]["message"]
+    np.testing.assert_array_equal(open_image(results / "corrected.ome.zarr").read(7, 14), 0)
+    with pytest.raises(InputError, match=r"image: 1 of 3 chunks .*--missing_chunks warn"):
+        plan(tmp_path / "error", row, missing_chunks="error", **SETTINGS)
+
+
+def test_a_truncated_chunk_fails_by_name(tmp_path, capsys):
+    path = write_ome_zarr(tmp_path / "i.ome.zarr", small_acquisition().volume, chunks=(7, 45, 52))
+    truncate(path / "s0" / "c" / "2" / "0" / "0")
+    with pytest.raises(AssertionError, match="tissue_mask.py failed"):
+        run_chain(tmp_path / "chain", {"image": path, "n_sections": 3}, **SETTINGS)
+    message = capsys.readouterr().err
+    assert "truncated" in message
+    assert "s0/c/2/0/0" in message
+
+
+def test_channels_and_their_metadata(tmp_path):
+    acquisition = small_acquisition()
+    volume = np.stack([np.ones_like(acquisition.volume), acquisition.volume])[None]
+    channels = [{"label": "empty", "color": "0000FF"}, {"label": "tissue", "color": "00FF00"}]
+    path = write_ome_zarr(tmp_path / "i.ome.zarr", volume, axes="tczyx", channels=channels, version="0.4")
+    corrected, _, _ = corrected_by_the_api(acquisition.volume, 3, acquisition.voxel_size_mm)
+    for channel in ("tissue", 1):
+        row = {"image": path, "n_sections": 3, "channel": channel}
+        results = run_chain(tmp_path / str(channel), row, **SETTINGS)
+        image = open_image(results / "corrected.ome.zarr")
+        np.testing.assert_allclose(image.read(), corrected, rtol=1e-5)
+        assert (image.omero_channel["label"], image.omero_channel["color"]) == ("tissue", "00FF00")
+        assert metrics_of(results)["image"]["channel"] == 1
