@@ -16,7 +16,7 @@ from pathlib import Path
 
 from linumpy.plan.errors import InputError
 
-__all__ = ["PATH_COLUMNS", "Row", "read_samplesheet", "read_sections"]
+__all__ = ["COLUMNS", "PATH_COLUMNS", "Row", "read_samplesheet", "read_sections"]
 
 COLUMNS = ("acquisition", "image", "n_sections", "sections", "mask", "channel", "timepoint")
 PATH_COLUMNS = ("image", "mask", "sections")
@@ -102,9 +102,12 @@ def read_sections(path: str | Path) -> list[tuple[int, int]]:
     Raises
     ------
     ValueError
-        Naming line and value, if the header or a number is wrong.
+        Naming line and value, if the header or a number is wrong, or the file cannot be read.
     """
-    lines = _csv_lines(Path(path))
+    try:
+        lines = _csv_lines(Path(path))
+    except InputError as error:
+        raise ValueError(*error.faults) from error
     if not lines or lines[0][1] != ["z_start", "z_stop"]:
         found = ",".join(lines[0][1]) if lines else "nothing"
         raise ValueError(f"the first line must be z_start,z_stop, found {found}")
@@ -122,12 +125,14 @@ def read_sections(path: str | Path) -> list[tuple[int, int]]:
 
 def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
     """Lines that hold anything, with their numbers, cells stripped."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        try:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
             lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise InputError([f"{path.name} is not a CSV file in UTF-8 ({error})"]) from error
+    except OSError as error:
+        raise InputError([f"{path.name} cannot be read ({error.strerror}); give a CSV file"]) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError([f"{path.name} is not a CSV file in UTF-8 ({error}); save it as one"]) from error
     return [(number, cells) for number, cells in lines if any(cells)]
 
 

@@ -217,9 +217,7 @@ def test_a_mask_of_the_users_own(tmp_path, small, dtype, tissue):
     path = write_ome_zarr(tmp_path / "mask.ome.zarr", mask, chunks=(5, 20, 20), unit=None)
     results = run_chain(tmp_path, small | {"mask": path}, **SETTINGS)
     np.testing.assert_array_equal(open_mask(results / "mask.ome.zarr").read() != 0, mask != 0)
-    corrected, _, _ = corrected_by_the_api(
-        acquisition.volume, 3, acquisition.voxel_size_mm, mask=mask != 0
-    )
+    corrected, _, _ = corrected_by_the_api(acquisition.volume, 3, acquisition.voxel_size_mm, mask=mask != 0)
     np.testing.assert_allclose(open_image(results / "corrected.ome.zarr").read(), corrected, rtol=1e-5)
     metrics_of(results)
 
@@ -348,7 +346,7 @@ def test_missing_chunks_are_counted_or_refused(tmp_path):
 def test_a_truncated_chunk_fails_by_name(tmp_path, capsys):
     path = write_ome_zarr(tmp_path / "i.ome.zarr", small_acquisition().volume, chunks=(7, 45, 52))
     truncate(path / "s0" / "c" / "2" / "0" / "0")
-    with pytest.raises(AssertionError, match="tissue_mask.py failed"):
+    with pytest.raises(AssertionError, match=r"tissue_mask\.py failed"):
         run_chain(tmp_path / "chain", {"image": path, "n_sections": 3}, **SETTINGS)
     message = capsys.readouterr().err
     assert "truncated" in message
