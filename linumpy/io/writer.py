@@ -25,7 +25,7 @@ from linumpy.io.downsample import downsample
 from linumpy.io.pyramid import LevelLayout, PyramidLayout
 from linumpy.io.runtime import PIPELINES
 
-__all__ = ["PyramidBuilder", "PyramidWriter", "create_pyramid", "finish_pyramid", "open_levels"]
+__all__ = ["PyramidBuilder", "PyramidWriter", "create_pyramid", "finish_pyramid", "open_levels", "write_image"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Triple = tuple[int, int, int]
@@ -96,6 +96,26 @@ class PyramidWriter:
     def read_block(self, level: int, region: tuple[slice, slice, slice]) -> Array:
         """Read back a block of a level, in the type of the layout."""
         return np.asarray(self.arrays[level][region]).view(self.layout.dtype)
+
+
+def write_image(path: str | Path, image: Array, layout: PyramidLayout, *, name: str = "") -> None:
+    """Write a volume that is in memory, with all its levels.
+
+    Parameters
+    ----------
+    path : path-like
+        The image group; it must not exist.
+    image : ndarray of shape (Z, Y, X)
+        Level 0, in the shape and type of the layout.
+    layout : PyramidLayout
+        Its levels.
+    name : str
+        Name of the multiscale image.
+    """
+    builder = PyramidBuilder(create_pyramid(path, layout, name=name))
+    for region in builder.blocks():
+        builder.add(region[0].start, region[1].start, region[2].start, image[region])
+    builder.close()
 
 
 class PyramidBuilder:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from linumpy.plan.errors import InputError
 
-__all__ = ["COLUMNS", "PATH_COLUMNS", "Row", "read_samplesheet", "read_sections"]
+__all__ = ["COLUMNS", "Row", "read_samplesheet", "read_sections"]
 
 COLUMNS = ("acquisition", "image", "n_sections", "sections", "mask", "channel", "timepoint")
-PATH_COLUMNS = ("image", "mask", "sections")
+
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _RESERVED_NAMES = {"pipeline_info"}
 

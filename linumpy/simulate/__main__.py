@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.core.common import JSON
 
 from linumpy.intensity.sections import section_bounds
+from linumpy.io.pyramid import PyramidLayout
+from linumpy.io.writer import write_image
+from linumpy.plan.samplesheet import COLUMNS
 from linumpy.simulate.acquisition import (
     DEFAULT_SHAPE,
     DEFAULT_VOXEL_SIZE_UM,
@@ -26,8 +27,6 @@ from linumpy.simulate.acquisition import (
 )
 from linumpy.simulate.physics import VARIANTS
 
-SAMPLESHEET_COLUMNS = ("acquisition", "image", "n_sections", "sections", "mask", "channel", "timepoint")
-
 
 def write_acquisition(acquisition: Acquisition, folder: Path, name: str) -> dict[str, str]:
     """Write image and true field as OME-Zarr 0.5 and return the samplesheet's row.
@@ -35,10 +34,8 @@ def write_acquisition(acquisition: Acquisition, folder: Path, name: str) -> dict
     Sections of unequal depth go into ``<name>_sections.csv``. Existing stores of the name are replaced.
     """
     _write_ome_zarr(folder / f"{name}.ome.zarr", acquisition.volume, acquisition.voxel_size_mm, name)
-    _write_ome_zarr(
-        folder / f"{name}_bias.ome.zarr", acquisition.bias_field, acquisition.voxel_size_mm, f"{name}_bias"
-    )
-    row = dict.fromkeys(SAMPLESHEET_COLUMNS, "")
+    _write_ome_zarr(folder / f"{name}_bias.ome.zarr", acquisition.bias_field, acquisition.voxel_size_mm, f"{name}_bias")
+    row = dict.fromkeys(COLUMNS, "")
     row.update(acquisition=name, image=f"{name}.ome.zarr")
     n_sections = len(acquisition.sections)
     if acquisition.sections == section_bounds(acquisition.volume.shape[0], n_sections):
@@ -52,44 +49,9 @@ def write_acquisition(acquisition: Acquisition, folder: Path, name: str) -> dict
 
 
 def _write_ome_zarr(path: Path, image: NDArray[Any], voxel_mm: tuple[float, float, float], name: str) -> None:
-    """Write `image` with levels binned by two in XY; each level's centre of voxel 0 is at its true place."""
-    group = zarr.open_group(path, mode="w", zarr_format=3)
-    size_um = [round(1000 * size, 6) for size in voxel_mm]
-    datasets: list[JSON] = []
-    level, factor = image, 1
-    while True:
-        array = group.create_array(
-            f"s{len(datasets)}",
-            shape=level.shape,
-            dtype=level.dtype,
-            chunks=tuple(min(n, c) for n, c in zip(level.shape, (32, 160, 160), strict=True)),
-            dimension_names=("z", "y", "x"),
-        )
-        array[:] = level
-        scale = [size_um[0], size_um[1] * factor, size_um[2] * factor]
-        shift = [0.0, size_um[1] * (factor - 1) / 2, size_um[2] * (factor - 1) / 2]
-        transformations: list[JSON] = [
-            {"type": "scale", "scale": scale},
-            {"type": "translation", "translation": shift},
-        ]
-        datasets.append({"path": f"s{len(datasets)}", "coordinateTransformations": transformations})
-        if min(level.shape[1:]) < 128:
-            break
-        level, factor = _bin_by_two(level), 2 * factor
-    axes: list[JSON] = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
-    multiscale: JSON = {"name": name, "axes": axes, "datasets": datasets, "type": "mean"}
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
-
-
-def _bin_by_two(image: NDArray[Any]) -> NDArray[Any]:
-    """Return the means of 2 x 2 voxels in XY; an odd last row or column is left out."""
-    z, y, x = image.shape
-    blocks = image[:, : y // 2 * 2, : x // 2 * 2].reshape(z, y // 2, 2, x // 2, 2)
-    mean = blocks.mean(axis=(2, 4), dtype=np.float32)
-    binned: NDArray[Any] = (np.rint(mean) if np.issubdtype(image.dtype, np.integer) else mean).astype(
-        image.dtype
-    )
-    return binned
+    shutil.rmtree(path, ignore_errors=True)
+    voxel_um = [round(1000 * size, 6) for size in voxel_mm]
+    write_image(path, image, PyramidLayout.plan(image.shape, image.dtype, voxel_um), name=name)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -137,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     samplesheet = args.output / "samplesheet.csv"
     with samplesheet.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, SAMPLESHEET_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     print(samplesheet)

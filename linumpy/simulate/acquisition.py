@@ -155,9 +155,7 @@ def _embed_tissue(
     )
     y_mm = (np.arange(shape[1], dtype=np.float32)[:, None] + 0.5) * voxel_mm[1]
     x_mm = (np.arange(shape[2], dtype=np.float32)[None, :] + 0.5) * voxel_mm[2]
-    empty = {
-        range(len(bounds))[index] for index in settings.empty_sections if -len(bounds) <= index < len(bounds)
-    }
+    empty = {range(len(bounds))[index] for index in settings.empty_sections if -len(bounds) <= index < len(bounds)}
 
     for section, (start, stop) in enumerate(bounds):
         for z in range(start, stop):
@@ -205,9 +203,7 @@ def _add_spheres(
             inside = labels[tuple(centres.T)] > 0
             centres, factors = centres[inside], factors[inside]
         reach = [int(diameter_um / 2000 / size) for size in voxel_mm]
-        grid = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(
-            -1, 3
-        )
+        grid = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 3)
         ball = grid[((grid * voxel_mm) ** 2).sum(axis=1) <= (diameter_um / 2000) ** 2]
         for centre, factor in zip(centres, factors, strict=True):
             voxels = centre + ball
@@ -237,9 +233,7 @@ def _log_bias_field(
 
     for start, stop in bounds:
         log_gain = draws.normal(0, settings.gain_spread)
-        attenuation_per_mm = settings.attenuation_per_mm * np.exp(
-            draws.normal(0, settings.attenuation_spread)
-        )
+        attenuation_per_mm = settings.attenuation_per_mm * np.exp(draws.normal(0, settings.attenuation_spread))
         own_shading = settings.illumination_section * SmoothNoise(own, in_plane, voxel_mm, scale_mm).plane(0)
         for z in range(start, stop):
             depth_mm = (z - start + 0.5) * voxel_mm[0]

@@ -144,7 +144,5 @@ def variant_physics(variant: str, overrides: Mapping[str, Any]) -> Physics:
     known = [field.name for field in fields(Physics)]
     unknown = sorted(set(overrides) - set(known))
     if unknown:
-        raise ValueError(
-            f"{', '.join(unknown)} is not a setting of the simulation; there are {', '.join(known)}"
-        )
+        raise ValueError(f"{', '.join(unknown)} is not a setting of the simulation; there are {', '.join(known)}")
     return replace(Physics(), **{**VARIANTS[variant], **overrides})
