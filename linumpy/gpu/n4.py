@@ -49,9 +49,7 @@ def n4_correct_gpu(
         As `linumpy.intensity.bias_field.n4_correct`.
     """
     if use_gpu and not gpu.GPU_AVAILABLE:
-        log.warning(
-            "no CUDA device that CuPy can use: N4 runs on the CPU (install linumpy[gpu], or check the driver)"
-        )
+        log.warning("no CUDA device that CuPy can use: N4 runs on the CPU (install linumpy[gpu], or check the driver)")
     return correct_volume(
         vol,
         mask,

@@ -124,9 +124,7 @@ def apply_bias_field(
     """
     vol, bias_field = np.asarray(vol), np.asarray(bias_field)
     if vol.shape != bias_field.shape:
-        raise ValueError(
-            f"bias_field has shape {bias_field.shape}, vol {vol.shape}; evaluate the field on vol's grid"
-        )
+        raise ValueError(f"bias_field has shape {bias_field.shape}, vol {vol.shape}; evaluate the field on vol's grid")
     if not floor > 0:
         raise ValueError(f"floor is {floor}; give a positive number")
     return divide(vol, bias_field, floor)
@@ -171,9 +169,7 @@ def n4_correct_per_section(
     if vol.ndim != 3:
         raise ValueError(f"vol has shape {vol.shape}; expected three axes (Z, Y, X)")
     if mask is not None and np.shape(mask) != vol.shape:
-        raise ValueError(
-            f"mask has shape {np.shape(mask)}, vol {vol.shape}; resample the mask to the grid of vol"
-        )
+        raise ValueError(f"mask has shape {np.shape(mask)}, vol {vol.shape}; resample the mask to the grid of vol")
     if n_processes != int(n_processes) or n_processes < 1:
         raise ValueError(f"n_processes is {n_processes!r}; give a whole number of at least 1")
     out, bias_out = kwargs.pop("out", None), kwargs.pop("bias_out", None)

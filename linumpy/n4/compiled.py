@@ -2,20 +2,23 @@
 
 What makes them fast:
 
-- All inner loops run along X over contiguous memory, so they become vector instructions. A row's residual is added to
-  the rows of the four Y control points it belongs to (4 multiply-adds per voxel); the few rows so made are contracted
-  along X and Z in double precision. The fitted spline is expanded in the opposite order.
-- Only masked runs of a row are visited. A run may bridge gaps of up to `BRIDGED_GAP` voxels; `OUTSIDE` in them keeps
+- All inner loops run along X over contiguous memory, so they become vector instructions. A row's residual is
+  added to
+  the rows of the four Y control points it belongs to (4 multiply-adds per voxel); the few rows so made are
+  contracted along X and Z in double precision. The fitted spline is expanded in the opposite order.
+- Only masked runs of a row are visited. A run may bridge gaps of up to `BRIDGED_GAP` voxels; `OUTSIDE` in
+  them keeps
   itself through every pass.
-- The histogram's bins are whole numbers with the count in the upper and the fraction in the lower bits: one addition
+- The histogram's bins are whole numbers with the count in the upper and the fraction in the lower bits: one
+  addition
   per voxel.
 
-Work is cut into units of a few rows of one plane, from the shape of the grid alone. Each unit's sums are kept apart and
-added in one order, so results do not depend on the number of threads. Functions take units `first <= unit < last` and
-release the interpreter lock.
+Work is cut into units of a few rows of one plane, from the shape of the grid alone. Each unit's sums are kept
+apart and added in one order, so results do not depend on the number of threads. Functions take units `first
+<= unit < last` and release the interpreter lock.
 
-Everything that the loops read is passed in; constants are this module's own, since Numba's cache does not notice changes
-elsewhere.
+Everything that the loops read is passed in; constants are this module's own, since Numba's cache does not
+notice changes elsewhere.
 """
 
 from __future__ import annotations
@@ -158,8 +161,9 @@ def contract(  # type: ignore[no-untyped-def]  # noqa: ANN201
 ):  # fmt: skip
     """Write to `partial` (units, rows of control points, cx) each unit's sums over Y and X.
 
-    What is summed is the residual ``u - E(u)`` or, with `of_residual` False, 1 for each voxel of the mask. `partial`
-    begins at the unit's first control point in Y. `x_edges` holds the first voxel of each span along X, and the end.
+    What is summed is the residual ``u - E(u)`` or, with `of_residual` False, 1 for each voxel of the mask.
+    `partial` begins at the unit's first control point in Y. `x_edges` holds the first voxel of each span
+    along X, and the end.
     """
     n_y, n_x = u.shape[1:]
     residual = np.empty(n_x, np.float32)
@@ -212,9 +216,7 @@ def contract(  # type: ignore[no-untyped-def]  # noqa: ANN201
                 sums[span + 3] += s3
 
 
-@_kernel(
-    "void(float64[:, :, ::1], int32[:, ::1], int32[::1], int32[::1], float64[:, ::1], float64[:, :, ::1])"
-)
+@_kernel("void(float64[:, :, ::1], int32[:, ::1], int32[::1], int32[::1], float64[:, ::1], float64[:, :, ::1])")
 def add_units(partial, units, y_first, z_first, z_weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Add the units' sums, weighted along Z, to the control points `total` (cz, cy, cx), in the order of units."""
     n_x = total.shape[2]
@@ -239,8 +241,9 @@ def subtract(  # type: ignore[no-untyped-def]  # noqa: ANN201
 ):  # fmt: skip
     """Take the spline off `u` in place; write to `measures` (units, 4) what is measured on the way.
 
-    That is the smallest and largest `u` left, and the sums of ``e = exp(-spline) - 1`` and of its square. `is_small`
-    says that the spline stays within 1/2, where eight terms of the series give `e` to single precision.
+    That is the smallest and largest `u` left, and the sums of ``e = exp(-spline) - 1`` and of its square.
+    `is_small` says that the spline stays within 1/2, where eight terms of the series give `e` to single
+    precision.
     """
     n_y, n_x = u.shape[1:]
     n_control_x = control_points.shape[2]
@@ -263,9 +266,7 @@ def subtract(  # type: ignore[no-untyped-def]  # noqa: ANN201
             for span in range(x_edges.size - 1):
                 c0, c1, c2, c3 = points[span], points[span + 1], points[span + 2], points[span + 3]
                 for x in range(x_edges[span], x_edges[span + 1]):
-                    row[x] = (
-                        x_weights[0, x] * c0 + x_weights[1, x] * c1 + x_weights[2, x] * c2 + x_weights[3, x] * c3
-                    )
+                    row[x] = x_weights[0, x] * c0 + x_weights[1, x] * c1 + x_weights[2, x] * c2 + x_weights[3, x] * c3
         low = _OUTSIDE
         high = -_OUTSIDE
         total = 0.0

@@ -47,9 +47,7 @@ def correct_volume(
         )
     inside = None if mask is None else np.asarray(mask)
     if inside is not None and inside.shape != image.shape:
-        raise ValueError(
-            f"mask has shape {inside.shape}, vol {image.shape}; resample the mask to the grid of vol"
-        )
+        raise ValueError(f"mask has shape {inside.shape}, vol {image.shape}; resample the mask to the grid of vol")
     corrected = result_buffer(out, "out", image.shape)
     bias_field = result_buffer(bias_out, "bias_out", image.shape)
     voxel = as_triple(voxel_size_mm, "voxel_size_mm")
@@ -74,9 +72,7 @@ def correct_volume(
     return corrected, bias_field
 
 
-def divide(
-    image: npt.NDArray[Any], bias_field: npt.NDArray[Any], floor: float = BIAS_FIELD_FLOOR
-) -> FloatVolume:
+def divide(image: npt.NDArray[Any], bias_field: npt.NDArray[Any], floor: float = BIAS_FIELD_FLOOR) -> FloatVolume:
     """Return ``image / max(bias_field, floor)`` in single precision."""
     divisor = np.maximum(bias_field, np.float32(floor), dtype=np.float32, casting="same_kind")
     return np.divide(image.astype(np.float32, copy=False), divisor, out=divisor)

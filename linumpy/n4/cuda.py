@@ -1,15 +1,15 @@
 """The voxel passes on a CUDA device, with CuPy.
 
-Three kernels of ``kernels.cu`` do what touches voxels one by one: the histogram, the residual, and taking off the update with its
-measures. A fourth sharpens the histogram in one block, which saves some thirty launches. The contractions between
-voxels and control points are matrix products in single precision.
+Three kernels of ``kernels.cu`` do what touches voxels one by one: the histogram, the residual, and taking off
+the update with its measures. A fourth sharpens the histogram in one block, which saves some thirty launches.
+The contractions between voxels and control points are matrix products in single precision.
 
-An iteration brings 32 bytes to the host, the four measures; nothing else waits. Sums have one order (per block, then
-over the blocks; the histogram counts whole numbers), so equal runs on a device give equal bits.
+An iteration brings 32 bytes to the host, the four measures; nothing else waits. Sums have one order (per
+block, then over the blocks; the histogram counts whole numbers), so equal runs on a device give equal bits.
 
-Memory on the device: 4 bytes per voxel for the log intensities, 4 for the residual and later the update, and the
-half-contracted products, 4 bytes per voxel times (control points / samples) of X. Loading takes 17 bytes for a
-moment.
+Memory on the device: 4 bytes per voxel for the log intensities, 4 for the residual and later the update, and
+the half-contracted products, 4 bytes per voxel times (control points / samples) of X. Loading takes 17 bytes
+for a moment.
 """
 
 from __future__ import annotations

@@ -118,9 +118,7 @@ def fit_log_bias_field(
     extent = tuple((n - 1) * step for n, step in zip(image.shape, spacing, strict=True))
     n_voxels = int(np.count_nonzero(inside))
     if n_voxels == 0:
-        log.warning(
-            "the mask holds no voxel with a finite, positive intensity: the bias field is 1 everywhere"
-        )
+        log.warning("the mask holds no voxel with a finite, positive intensity: the bias field is 1 everywhere")
         flat = Lattice(np.zeros(control_points, np.float32), tuple(origin_mm), extent, image.shape)  # type: ignore[arg-type]
         return BiasFit(flat, (), "none", 0)
 
@@ -135,6 +133,7 @@ def fit_log_bias_field(
             iterations,
             n_refinements,
             spacing,
+            convergence_threshold=convergence_threshold,
             workers=workers,
             progress=progress,
         )
@@ -198,9 +197,7 @@ def _iterate(
             field = field + update
             if progress is not None:
                 progress(level, len(history) - 1, history[-1])
-        reported = tuple(
-            1 if one else basis.n_control_points for one, basis in zip(constant, bases, strict=True)
-        )
+        reported = tuple(1 if one else basis.n_control_points for one, basis in zip(constant, bases, strict=True))
         convergence = history[-1] if history else None
         levels.append(Level(reported, len(history), convergence, tuple(history)))  # type: ignore[arg-type]
         for axis, basis in enumerate(bases):
@@ -214,9 +211,7 @@ def _iterate(
     return coefficients.astype(np.float32), levels
 
 
-def _passes(
-    backend: str, image: npt.NDArray[Any], inside: npt.NDArray[np.bool_], workers: int | None
-) -> Passes:
+def _passes(backend: str, image: npt.NDArray[Any], inside: npt.NDArray[np.bool_], workers: int | None) -> Passes:
     """Return what computes the passes for a backend; where that is not what was asked for, the log says so."""
     if backend == "gpu":
         from linumpy import gpu
@@ -236,9 +231,7 @@ def _passes(
     return ArrayPasses(image, inside)
 
 
-def _checked_refinements(
-    n_iterations: Sequence[int], refinements: int | Sequence[int] | None
-) -> tuple[int, int, int]:
+def _checked_refinements(n_iterations: Sequence[int], refinements: int | Sequence[int] | None) -> tuple[int, int, int]:
     if len(n_iterations) == 0 or any(n != int(n) or n < 0 for n in n_iterations):
         raise ValueError(
             f"n_iterations is {n_iterations!r}; give the most iterations of each fitting level as whole numbers, one "
@@ -263,9 +256,7 @@ def _checked_control_points(
     if min(wanted) < bspline.DEGREE + 1:
         raise ValueError(f"n_control_points is {wanted}; a cubic B-spline needs at least 4 on each axis")
     z, y, x = (1 if n == 1 else cp for n, cp in zip(shape, wanted, strict=True))
-    last = [
-        cp if cp == 1 else ((cp - 3) << times) + 3 for cp, times in zip((z, y, x), refinements, strict=True)
-    ]
+    last = [cp if cp == 1 else ((cp - 3) << times) + 3 for cp, times in zip((z, y, x), refinements, strict=True)]
     if math.prod(last) > MAX_CONTROL_POINTS:
         raise ValueError(
             f"{(z, y, x)} control points refined {tuple(refinements)} times make a lattice of {tuple(last)}, more "

@@ -81,10 +81,7 @@ class SampleGrid:
         offset : sequence of float
             Voxel (z, y, x) of a larger volume at which this grid's volume begins.
         """
-        z, y, x = (
-            (first + shift) * size
-            for first, shift, size in zip(self.start, offset, voxel_size_mm, strict=True)
-        )
+        z, y, x = ((first + shift) * size for first, shift, size in zip(self.start, offset, voxel_size_mm, strict=True))
         return z, y, x
 
     def spacing_mm(self, voxel_size_mm: Sequence[float]) -> tuple[float, float, float]:

@@ -20,9 +20,7 @@ import numpy.typing as npt
 from linumpy.n4 import bspline
 from linumpy.n4.record import Level
 
-SAMPLES_PER_SPAN = (
-    4  # of the grid that control points are recovered from; 1 would do, the rest averages rounding
-)
+SAMPLES_PER_SPAN = 4  # of the grid that control points are recovered from; 1 would do, the rest averages rounding
 
 
 def fit(
@@ -106,9 +104,7 @@ def _control_points(n4: Any, grid: Any, n_control_points: Sequence[int]) -> npt.
     import SimpleITK as sitk
 
     n_samples = [SAMPLES_PER_SPAN * (n - bspline.DEGREE) + bspline.DEGREE + 1 for n in n_control_points]
-    dense = sitk.Image(
-        n_samples[::-1], sitk.sitkFloat32
-    )  # ITK stretches the lattice over whatever grid it is given
+    dense = sitk.Image(n_samples[::-1], sitk.sitkFloat32)  # ITK stretches the lattice over whatever grid it is given
     values = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(dense)).astype(np.float64)
     for axis, (m, n) in enumerate(zip(n_samples, n_control_points, strict=True)):
         inverse = np.linalg.pinv(bspline.fit_basis(m, n).dense())

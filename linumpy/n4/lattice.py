@@ -46,8 +46,8 @@ class Lattice:
     extent_mm : tuple of float
         Distance (z, y, x) from the first fit sample to the last: parameter 1. 0 on an axis of one sample.
     n_samples : tuple of int, optional
-        Samples (z, y, x) of the fit. ITK keeps the last of an axis 1/1000 of a sample inside the spline; given their
-        number, so does `evaluate`, which matters (1e-4) where few samples carry a steep field.
+        Samples (z, y, x) of the fit. ITK keeps the last of an axis 1/1000 of a sample inside the spline;
+        given their number, so does `evaluate`, which matters (1e-4) where few samples carry a steep field.
 
     Raises
     ------
@@ -195,8 +195,9 @@ class Lattice:
         """Return the lattice as values that JSON can hold; `from_dict` gives it back bit for bit.
 
         The keys are `type`, `version`, `quantity`, `spline_degree`, `axes` (the order of everything that
-        follows), `unit`, `origin_mm`, `extent_mm`, `n_samples` (or null), `n_control_points`, and `coefficients`, nested lists
-        [z][y][x]. Control points are written with the fewest digits that name their single-precision value.
+        follows), `unit`, `origin_mm`, `extent_mm`, `n_samples` (or null), `n_control_points`, and
+        `coefficients`, nested lists [z][y][x]. Control points are written with the fewest digits that name
+        their single-precision value.
         """
         digits = [float(str(value)) for value in self.coefficients.ravel()]
         return {

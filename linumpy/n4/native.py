@@ -1,7 +1,7 @@
 """The voxel passes on the CPU: fixed units of work, shared out among threads (see `linumpy.n4.compiled`).
 
-Memory beyond the inputs is 4 bytes per voxel of the grid, plus the masked runs (8 bytes each) and, per unit of about
-16,000 voxels, the control points it touches.
+Memory beyond the inputs is 4 bytes per voxel of the grid, plus the masked runs (8 bytes each) and, per unit
+of about 16,000 voxels, the control points it touches.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class NativePasses(Passes):
 
         def take_logarithms(first: int, last: int) -> None:
             for z in range(first, last):
-                plane = np.ascontiguousarray(samples[z], np.float32)
+                plane = np.array(samples[z], np.float32, order="C")  # a copy: kernels take no read-only arrays
                 compiled.take_logarithm(plane, inside[z], self.u[z], middle)
 
         self._run(take_logarithms, [(z, z + 1) for z in range(n_z)])

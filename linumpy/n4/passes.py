@@ -1,20 +1,21 @@
 """The passes over the voxels that one N4 iteration makes, and their plain array version.
 
-A fit keeps one number per voxel, the log intensity not yet explained by the bias field: ``u = log(image) - b``. Each
-pass reads it once:
+A fit keeps one number per voxel, the log intensity not yet explained by the bias field: ``u = log(image) -
+b``. Each pass reads it once:
 
 1. `histogram` counts `u` into 200 bins;
 2. `fit_residual` takes the residual ``u - E(u)`` and sums it into the control points;
 3. `subtract` evaluates the fitted update, takes it off `u`, and measures it.
 
-`u` is held relative to an offset near its middle, which keeps single precision's last bit near 1e-7. A voxel outside
-the mask holds `OUTSIDE`, a value that every pass carries along unharmed: its bin is one of its own, its residual 0.
+`u` is held relative to an offset near its middle, which keeps single precision's last bit near 1e-7. A voxel
+outside the mask holds `OUTSIDE`, a value that every pass carries along unharmed: its bin is one of its own,
+its residual 0.
 
-Histograms are counted in whole numbers, 2**-20 of a voxel: sums of whole numbers have no order, so the bits of a
-histogram depend on no partition, thread or device.
+Histograms are counted in whole numbers, 2**-20 of a voxel: sums of whole numbers have no order, so the bits
+of a histogram depend on no partition, thread or device.
 
-Arrays are (Z, Y, X). `ArrayPasses` is written for NumPy and CuPy; `linumpy.n4.native` and `linumpy.n4.cuda` hold the
-fast versions behind the same interface.
+Arrays are (Z, Y, X). `ArrayPasses` is written for NumPy and CuPy; `linumpy.n4.native` and `linumpy.n4.cuda`
+hold the fast versions behind the same interface.
 """
 
 from __future__ import annotations
@@ -90,9 +91,7 @@ class Passes(ABC):
 
     def sharpen(self, counts: Any) -> Any:
         """Return E(u) at the bin centres, relative to `offset`."""
-        return (
-            expected_log_intensity(counts, self.low + self.offset, self.bin_spacing, self.xp) - self.offset
-        )
+        return expected_log_intensity(counts, self.low + self.offset, self.bin_spacing, self.xp) - self.offset
 
     def coefficient_of_variation(self, total: float, total_squares: float) -> float:
         """Return the sample standard deviation over the mean of ``1 + e``, given the sums of e and e**2.
@@ -109,7 +108,8 @@ class Passes(ABC):
 class ArrayPasses(Passes):
     """The passes in plain array arithmetic, for NumPy or CuPy.
 
-    Needs about 40 bytes per voxel of scratch: meant for checking, and as the fallback where nothing faster runs.
+    Needs about 40 bytes per voxel of scratch: meant for checking, and as the fallback where nothing faster
+    runs.
 
     Parameters
     ----------

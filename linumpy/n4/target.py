@@ -1,8 +1,9 @@
 """One CPU target for compiled kernels, so that all nodes share their cache and their bits.
 
-Numba compiles for the machine it runs on. A cluster has many kinds: a cache made on one is useless on the next, which
-compiles everything again, and its results differ in the last bit. `pin` names a target that every x86-64 machine since
-2013 can run instead. It must be called before the first kernel is made; modules with kernels do so at their top.
+Numba compiles for the machine it runs on. A cluster has many kinds: a cache made on one is useless on the
+next, which compiles everything again, and its results differ in the last bit. `pin` names a target that every
+x86-64 machine since 2013 can run instead. It must be called before the first kernel is made; modules with
+kernels do so at their top.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ log = logging.getLogger(__name__)
 def pin() -> bool:
     """Let Numba compile for `CPU_NAME`; return whether it does.
 
-    Where the machine cannot run that target, or another was set with ``NUMBA_CPU_NAME``, kernels are compiled for the
-    machine itself or for what was set, once, at their first use; results may then differ in the last bits. The log
-    says so.
+    Where the machine cannot run that target, or another was set with ``NUMBA_CPU_NAME``, kernels are compiled
+    for the machine itself or for what was set, once, at their first use; results may then differ in the last
+    bits. The log says so.
     """
     from numba.core import config
 

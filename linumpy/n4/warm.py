@@ -1,8 +1,8 @@
 """Compile all kernels once, so that no task does: ``python -m linumpy.n4.warm``.
 
-Run it when an environment or an image is built, after its last change to the sources: Numba keeps the compiled kernels
-in ``__pycache__`` beside them (or under ``NUMBA_CACHE_DIR``) and recompiles what has changed. Prints what the kernels
-were compiled for, and how long a process waits for them from then on.
+Run it when an environment or an image is built, after its last change to the sources: Numba keeps the
+compiled kernels in ``__pycache__`` beside them (or under ``NUMBA_CACHE_DIR``) and recompiles what has
+changed. Prints what the kernels were compiled for, and how long a process waits for them from then on.
 """
 
 from __future__ import annotations

@@ -39,7 +39,14 @@ class Case:
 
 CASES = (
     Case("cube, one level", (32, 32, 32), (4, 4, 4), (20,)),
-    Case("all sizes differ, anisotropic control points", (18, 41, 60), (4, 6, 9), (15, 15), spacing_mm=(3, 1, 0.5), seed=20),
+    Case(
+        "all sizes differ, anisotropic control points",
+        (18, 41, 60),
+        (4, 6, 9),
+        (15, 15),
+        spacing_mm=(3, 1, 0.5),
+        seed=20,
+    ),
     Case("three levels", (24, 40, 33), (4, 4, 4), (12, 12, 12), seed=21),
     Case("four levels", (26, 34, 42), (4, 4, 4), (10, 10, 10, 10), seed=22),
     Case("no mask", (16, 36, 44), (4, 5, 5), (15, 15), mask="full", seed=43),

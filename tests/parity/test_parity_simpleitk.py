@@ -112,9 +112,7 @@ def test_histories_agree(request: pytest.FixtureRequest) -> None:
     case = cases.CASES[8]
     image, mask = load(case, request)
     fits = [
-        fit_log_bias_field(
-            image, mask, n_control_points=case.n_control_points, n_iterations=(6, 6), backend=backend
-        )
+        fit_log_bias_field(image, mask, n_control_points=case.n_control_points, n_iterations=(6, 6), backend=backend)
         for backend in ("cpu", "native")
     ]
     for reference, native in zip(*(fit.levels for fit in fits), strict=True):
