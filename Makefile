@@ -1,7 +1,7 @@
 # Two commands for a machine with Python 3.11 and make: `make demo` and `make test`.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-cluster lint lock bench images clean help
+.PHONY: setup demo test test-cluster lint lint-ruff lint-mypy lint-spelling lint-nextflow lock bench images clean help
 
 PYTEST_ARGS ?=
 DEMO := build/demo
@@ -29,12 +29,16 @@ test: setup   ## all tests but those on a cluster (PYTEST_ARGS: more arguments f
 test-cluster: setup  ## tests on a real Slurm with Apptainer and podman, which they install; needs root
 	python -m pytest -m cluster $(PYTEST_ARGS)
 
-lint: setup   ## ruff, mypy, codespell, nextflow lint
+lint: lint-ruff lint-mypy lint-spelling lint-nextflow  ## ruff, mypy, codespell, nextflow lint
+lint-ruff: setup
 	ruff check .
 	ruff format --check .
+lint-mypy: setup
 	mypy
+lint-spelling: setup
 	codespell
-	nextflow lint main.nf nextflow.config conf modules workflows
+lint-nextflow: setup
+	nextflow lint main.nf nextflow.config conf modules workflows tests/cluster
 
 lock: setup   ## resolve requirements/*.txt anew (UPGRADE=1: with the newest versions)
 	tools/lock.sh

@@ -27,13 +27,13 @@ def _scratch() -> Path:
     return Path(folder)
 
 
-class ScratchCacheLocator(InTreeCacheLocator):
+class ScratchCacheLocator(InTreeCacheLocator):  # type: ignore[misc]
     """Finds the kernels of a source file in a writable copy of its ``__pycache__``."""
 
     def __init__(self, py_func: Any, py_file: str) -> None:
-        super().__init__(py_func, py_file)  # type: ignore[no-untyped-call]
-        shipped = Path(self._cache_path)
-        copy = _scratch() / self.get_suitable_cache_subpath(py_file)  # type: ignore[no-untyped-call]
+        super().__init__(py_func, py_file)
+        shipped = Path(self.get_cache_path())
+        copy = _scratch() / self.get_suitable_cache_subpath(py_file)
         if not copy.exists():
             copy.mkdir()
             for kernel in sorted([*shipped.glob("*.nbi"), *shipped.glob("*.nbc")]):
