@@ -39,7 +39,7 @@ def fill_and_close(plane: UInt8, closing_radius: int) -> UInt8:
     r = closing_radius
     # A frame of r suffices: further out the extended mask repeats what the disk's own rows and columns see.
     extended = cv2.copyMakeBorder(filled, r, r, r, r, cv2.BORDER_REPLICATE)
-    closed = cv2.morphologyEx(extended, cv2.MORPH_CLOSE, disk(r))
+    closed: UInt8 = cv2.morphologyEx(extended, cv2.MORPH_CLOSE, disk(r))
     return closed.view(np.uint8)[r:-r, r:-r]
 
 
