@@ -69,16 +69,16 @@ def basis(parameter: FloatArray, n_control_points: int) -> Basis:
 
 
 def fit_basis(n_samples: int, n_control_points: int) -> Basis:
-    """Return the basis at the samples of an axis as ITK places them: first at 0, last a little before the
-    end.
+    """Return the basis at the samples of an axis where ITK places them.
 
-    An axis of one sample has a constant basis: all weight on the first control point.
+    The first lies at parameter 0, the last a little before the end (`ITK_LAST_KNOT_PULL`). An axis of one
+    sample has a constant basis: all weight on the first control point.
     """
     if n_samples == 1:
         weights = np.array([[1.0, 0.0, 0.0, 0.0]])
         return Basis(np.zeros(1, np.int32), weights, DEGREE + 1)
     per_sample = (n_control_points - DEGREE) / (n_samples - 1)
-    parameter = np.arange(n_samples) * per_sample
+    parameter = np.arange(n_samples, dtype=np.float64) * per_sample
     parameter[-1] = (n_samples - 1 - ITK_LAST_KNOT_PULL) * per_sample
     return basis(parameter, n_control_points)
 

@@ -1,3 +1,5 @@
+# ruff: noqa: ANN001, ANN201, ANN202  (the signatures that Numba compiles say all types)
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-untyped-decorators=False
 """The voxel passes as compiled loops: Numba, single precision, a few nanoseconds per voxel.
 
 What makes them fast:
@@ -31,7 +33,7 @@ from linumpy.n4 import target
 
 target.pin()
 
-from llvmlite import ir  # noqa: E402  (after the target is pinned)
+from llvmlite import ir  # type: ignore[import-untyped]  # noqa: E402  (after the target is pinned)
 from numba import njit  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 
@@ -52,16 +54,16 @@ _FAST = {"reassoc", "contract", "nnan", "nsz", "arcp"}
 _RUNS = "int32[::1], int32[::1], int32[::1], int32[:, ::1]"
 
 
-def _kernel(signature: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _kernel(signature):
     return njit(signature, cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 
 
-def _extreme(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _extreme(name):
     """Return a two-number minimum or maximum that LLVM recognises in a loop; Numba's own keeps it from vectorising."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def extreme(typing_context, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+    @intrinsic
+    def extreme(typing_context, a, b):
+        def generate(context, builder, signature, arguments):
             kind = arguments[0].type
             function = builder.module.declare_intrinsic(name, [kind], ir.FunctionType(kind, [kind, kind]))
             return builder.call(function, arguments, fastmath=("nnan", "nsz"))
@@ -76,7 +78,7 @@ _larger = _extreme("llvm.maxnum")
 
 
 @_kernel("int64(uint8[:, ::1], int32[::1], int32[::1], int32[::1])")
-def find_runs(mask, row_start, run_start, run_stop):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def find_runs(mask, row_start, run_start, run_stop):
     """Write the masked runs of each row of `mask` (rows, X) and return their number.
 
     With empty `run_start` they are only counted. `row_start` (rows + 1) says where each row's runs begin.
@@ -108,7 +110,7 @@ def find_runs(mask, row_start, run_start, run_stop):  # type: ignore[no-untyped-
 
 
 @_kernel("void(float32[:, ::1], uint8[:, ::1], float32[:, ::1], float32)")
-def take_logarithm(image, mask, u, offset):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def take_logarithm(image, mask, u, offset):
     """Write ``log(image) - offset`` where the mask is, `OUTSIDE` elsewhere."""
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
@@ -119,7 +121,7 @@ def take_logarithm(image, mask, u, offset):  # type: ignore[no-untyped-def]  # n
 
 
 @_kernel(f"void(float32[:, :, ::1], {_RUNS}, int64, int64, float32, float32, int64[:, ::1])")
-def histogram(u, row_start, run_start, run_stop, units, first, last, low, inverse_spacing, counts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def histogram(u, row_start, run_start, run_stop, units, first, last, low, inverse_spacing, counts):
     """Add to `counts` (2, 256) the voxels of each bin and the sum of their fractions, in 2**-20."""
     n_y, n_x = u.shape[1:]
     position = np.empty(n_x + 4, np.int32)
@@ -155,9 +157,9 @@ def histogram(u, row_start, run_start, run_stop, units, first, last, low, invers
     f"void(float32[:, :, ::1], {_RUNS}, int64, int64, float32, float32, float32[::1], float32[::1], boolean, "
     "int32[::1], float32[:, ::1], int32[::1], float64[:, ::1], float64[:, :, ::1])"
 )
-def contract(  # type: ignore[no-untyped-def]  # noqa: ANN201
-    u, row_start, run_start, run_stop, units, first, last, low, inverse_spacing, at_centre, to_next, of_residual,  # noqa: ANN001
-    y_first, y_weights, x_edges, x_weights, partial,  # noqa: ANN001
+def contract(
+    u, row_start, run_start, run_stop, units, first, last, low, inverse_spacing, at_centre, to_next, of_residual,
+    y_first, y_weights, x_edges, x_weights, partial,
 ):  # fmt: skip
     """Write to `partial` (units, rows of control points, cx) each unit's sums over Y and X.
 
@@ -217,7 +219,7 @@ def contract(  # type: ignore[no-untyped-def]  # noqa: ANN201
 
 
 @_kernel("void(float64[:, :, ::1], int32[:, ::1], int32[::1], int32[::1], float64[:, ::1], float64[:, :, ::1])")
-def add_units(partial, units, y_first, z_first, z_weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def add_units(partial, units, y_first, z_first, z_weights, total):
     """Add the units' sums, weighted along Z, to the control points `total` (cz, cy, cx), in the order of units."""
     n_x = total.shape[2]
     for unit in range(units.shape[0]):
@@ -235,9 +237,9 @@ def add_units(partial, units, y_first, z_first, z_weights, total):  # type: igno
     f"void(float32[:, :, ::1], {_RUNS}, int64, int64, float64[:, :, ::1], boolean, "
     "int32[::1], float64[:, ::1], int32[::1], float32[:, ::1], int32[::1], float32[:, ::1], float64[:, ::1])"
 )
-def subtract(  # type: ignore[no-untyped-def]  # noqa: ANN201
-    u, row_start, run_start, run_stop, units, first, last, control_points, is_small,  # noqa: ANN001
-    z_first, z_weights, y_first, y_weights, x_edges, x_weights, measures,  # noqa: ANN001
+def subtract(
+    u, row_start, run_start, run_stop, units, first, last, control_points, is_small,
+    z_first, z_weights, y_first, y_weights, x_edges, x_weights, measures,
 ):  # fmt: skip
     """Take the spline off `u` in place; write to `measures` (units, 4) what is measured on the way.
 

@@ -74,8 +74,9 @@ def correct_volume(
 
 def divide(image: npt.NDArray[Any], bias_field: npt.NDArray[Any], floor: float = BIAS_FIELD_FLOOR) -> FloatVolume:
     """Return ``image / max(bias_field, floor)`` in single precision."""
-    divisor = np.maximum(bias_field, np.float32(floor), dtype=np.float32, casting="same_kind")
-    return np.divide(image.astype(np.float32, copy=False), divisor, out=divisor)
+    divisor: FloatVolume = np.maximum(bias_field, np.float32(floor), dtype=np.float32, casting="same_kind")
+    np.divide(image.astype(np.float32, copy=False), divisor, out=divisor)
+    return divisor
 
 
 def result_buffer(buffer: FloatVolume | None, name: str, shape: tuple[int, ...]) -> FloatVolume:

@@ -38,7 +38,7 @@ SOURCE = Path(__file__).with_name("kernels.cu")
 
 
 @cache
-def _module(device: int) -> Any:  # noqa: ARG001  (a module belongs to the device it was loaded on)
+def _module(device: int) -> Any:  # one each: a module belongs to the device that it was loaded on
     import cupy
 
     return cupy.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=("--std=c++14",))

@@ -58,7 +58,7 @@ class SampleGrid:
         counts = tuple(max(1, n // k) for n, k in zip(sizes, steps, strict=True))
         # What is left over is split between both ends; an odd remainder leaves the larger part in front, as in ITK.
         starts = tuple((n - (m - 1) * k) // 2 for n, k, m in zip(sizes, steps, counts, strict=True))
-        return cls(sizes, starts, steps, counts)  # type: ignore[arg-type]
+        return cls(sizes, starts, steps, counts)
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:

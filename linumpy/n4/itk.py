@@ -12,6 +12,7 @@ as a narrow image.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,7 @@ def fit(
         If `refinements` asks for anything but a refinement of every axis after each level, or fewer than two
         axes have more than one sample.
     """
-    import SimpleITK as sitk
-
+    sitk: Any = import_module("SimpleITK")
     kept = [axis for axis in range(3) if image.shape[axis] > 1]
     if len(kept) < 2:
         raise ValueError(
@@ -101,12 +101,12 @@ def fit(
 
 def _control_points(n4: Any, grid: Any, n_control_points: Sequence[int]) -> npt.NDArray[np.float64]:
     """Return the control points that make the filter's field, by least squares on each axis."""
-    import SimpleITK as sitk
-
+    sitk: Any = import_module("SimpleITK")
     n_samples = [SAMPLES_PER_SPAN * (n - bspline.DEGREE) + bspline.DEGREE + 1 for n in n_control_points]
     dense = sitk.Image(n_samples[::-1], sitk.sitkFloat32)  # ITK stretches the lattice over whatever grid it is given
     values = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(dense)).astype(np.float64)
     for axis, (m, n) in enumerate(zip(n_samples, n_control_points, strict=True)):
         inverse = np.linalg.pinv(bspline.fit_basis(m, n).dense())
         values = np.moveaxis(np.tensordot(inverse, values, axes=(1, axis)), 0, axis)
-    return values
+    recovered: npt.NDArray[np.float64] = values
+    return recovered

@@ -252,12 +252,15 @@ def _triple(values: Sequence[float], name: str) -> Triple:
     numbers = tuple(float(value) for value in values)
     if len(numbers) != 3 or not np.isfinite(numbers).all():
         raise ValueError(f"{name} is {values!r}; give three finite numbers in the order (z, y, x)")
-    return numbers  # type: ignore[return-value]
+    return numbers
 
 
 def _contract(terms: npt.NDArray[Any], weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the sum of four weighted terms, always added in this order (a BLAS would choose by shape)."""
-    return ((weights[0] * terms[0] + weights[1] * terms[1]) + weights[2] * terms[2]) + weights[3] * terms[3]
+    total: npt.NDArray[Any] = weights[0] * terms[0] + weights[1] * terms[1]
+    total += weights[2] * terms[2]
+    total += weights[3] * terms[3]
+    return total
 
 
 def _expand_rows(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from linumpy.n4 import compiled
 from linumpy.n4.bspline import Basis
 from linumpy.n4.passes import (
-    FRACTION_BITS,
+    ONE,
     Passes,
     divide_where_reached,
     lookup_table,
@@ -63,9 +63,9 @@ class NativePasses(Passes):
         self._runs = (row_start, run_start, run_stop, self._units)
         self._parts = _parts(self._units, row_start, run_stop - run_start, n_y, workers * PARTS_PER_WORKER)
 
-        planes = [samples[z][mask[z]] for z in range(n_z) if mask[z].any()]
-        extremes = [np.float32(min(p.min() for p in planes)), np.float32(max(p.max() for p in planes))]
-        low, high = (np.float32(math.log(value)) for value in extremes)
+        inside_plane = (samples[z][mask[z]] for z in range(n_z) if mask[z].any())
+        extremes = np.array([(plane.min(), plane.max()) for plane in inside_plane], np.float32)
+        low, high = (np.float32(math.log(value)) for value in (extremes[:, 0].min(), extremes[:, 1].max()))
         middle = np.float32((np.float64(low) + np.float64(high)) / 2)
         self.offset = float(middle)
         self.low, self.high = float(low - middle), float(high - middle)
@@ -105,10 +105,10 @@ class NativePasses(Passes):
 
         self._run(count, [(part,) for part in range(len(self._parts))])
         voxels, fractions = counts.sum(axis=0)
-        shared = voxels << FRACTION_BITS
+        shared = voxels * ONE
         shared -= fractions
         shared[1:] += fractions[:-1]
-        return shared[:N_HISTOGRAM_BINS] / (1 << FRACTION_BITS)
+        return np.asarray(shared[:N_HISTOGRAM_BINS] / ONE)
 
     def fit_residual(self, expected: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the control points (cz, cy, cx) of the spline fitted to ``u - E(u)``."""
@@ -152,7 +152,7 @@ class NativePasses(Passes):
         compiled.add_units(self._partial, self._units, self._y.first, self._z.first, z_weights, total)
         return total
 
-    def _run(self, work: Callable[..., None], parts: list[tuple[int, ...]]) -> None:
+    def _run(self, work: Callable[..., None], parts: Sequence[tuple[int, ...]]) -> None:
         """Do `work` on every part, each thread taking the next when it is free."""
         queue = itertools.count()
 

@@ -12,7 +12,9 @@ import logging
 import os
 import platform
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 CPU_NAME = "x86-64-v3"
 # Both are needed: with the name alone Numba adds the features of the machine that it runs on.
@@ -32,8 +34,7 @@ def pin() -> bool:
     for the machine itself or for what was set, once, at their first use; results may then differ in the last
     bits. The log says so.
     """
-    from numba.core import config
-
+    config: Any = import_module("numba.core.config")
     _find_a_writable_cache(config)
     if config.CPU_NAME not in (None, CPU_NAME):
         log.info("kernels are compiled for %s, as NUMBA_CPU_NAME says, not for %s", config.CPU_NAME, CPU_NAME)
@@ -56,17 +57,15 @@ def missing_features() -> list[str]:
     machine = platform.machine().lower()
     if machine not in ("x86_64", "amd64"):
         return [f"x86-64 instructions (it is {machine})"]
-    from llvmlite.binding import get_host_cpu_features
-
-    present = get_host_cpu_features()
+    present = import_module("llvmlite.binding").get_host_cpu_features()
     wanted = [feature.removeprefix("+") for feature in CPU_FEATURES.split(",")]
     return [feature for feature in wanted if not present.get(feature, False)]
 
 
-def _find_a_writable_cache(config: object) -> None:
+def _find_a_writable_cache(config: Any) -> None:
     """Keep prepared kernels usable where their folder is read-only: Numba would pass over it without a word."""
     package = Path(__file__).parent
     folder = package / "__pycache__"
-    chosen = getattr(config, "CACHE_DIR", "") or getattr(config, "CACHE_LOCATOR_CLASSES", "")
+    chosen = config.CACHE_DIR or config.CACHE_LOCATOR_CLASSES
     if not chosen and not os.access(folder if folder.exists() else package, os.W_OK):
-        config.CACHE_LOCATOR_CLASSES = "linumpy.kernel_cache.ScratchCacheLocator"  # type: ignore[attr-defined]
+        config.CACHE_LOCATOR_CLASSES = "linumpy.kernel_cache.ScratchCacheLocator"

@@ -123,7 +123,7 @@ def test_histories_agree(request: pytest.FixtureRequest) -> None:
 
 def test_the_field_does_not_depend_on_the_unit_of_intensity(request: pytest.FixtureRequest) -> None:
     """SimpleITK's moves by 3e-4 on this image: rounding decides whether its brightest voxel is counted."""
-    image, log_field = cases.phantom((18, 41, 60), seed=0)
+    image, _ = cases.phantom((18, 41, 60), seed=0)
     mask = cases.make_mask("ellipsoid", image)
     fields = [
         fit_log_bias_field(

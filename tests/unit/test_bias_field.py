@@ -175,7 +175,7 @@ class TestBuffers:
         with pytest.raises(ValueError, match="read-only"):
             n4_correct(vol, backend="native", **{name: frozen}, **QUICK)
         for function in (n4_correct, lambda v, **kwargs: n4_correct_per_section(v, 2, **kwargs)):
-            with pytest.raises(ValueError, match="backend 'cpu' .* takes none"):
+            with pytest.raises(ValueError, match=r"backend 'cpu' .* takes none"):
                 function(vol, backend="cpu", **{name: np.empty(SHAPE, np.float32)}, **QUICK)
 
 
@@ -263,7 +263,7 @@ class TestBackends:
 
     def test_unknown_ones_are_refused(self, vol: np.ndarray) -> None:
         for function in (n4_correct, lambda v, **kwargs: n4_correct_per_section(v, 2, **kwargs)):
-            with pytest.raises(ValueError, match="backend is 'itk'; choose one of 'cpu', 'gpu', 'auto', 'native'"):
+            with pytest.raises(ValueError, match="backend is 'itk'"):
                 function(vol, backend="itk", **QUICK)
 
     def test_simpleitk_cannot_fit_a_line(self, vol: np.ndarray) -> None:

@@ -35,7 +35,7 @@ def test_samples_lie_inside_and_less_than_a_step_from_each_face(
     assert np.empty(shape)[grid.slices].shape == grid.size
     for n, k, first, count in zip(shape, factor, grid.start, grid.size, strict=True):
         last = first + (count - 1) * k
-        assert 0 <= first
+        assert first >= 0
         assert last < n
         assert first <= k
         assert n - 1 - last < k
