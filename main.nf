@@ -5,7 +5,9 @@ include { BIAS_CORRECTION } from './workflows/bias_correction'
 
 // Files that the samplesheet names, as [cell: path]. They are staged for CHECK_INPUT, since a container sees nothing else.
 def filesNamedIn(samplesheet) {
-    def cells = samplesheet.splitCsv(header: true, strip: true)
+    // An empty file has no header to split by; CHECK_INPUT says so.
+    def rows = samplesheet.text.trim() ? samplesheet.splitCsv(header: true, strip: true) : []
+    def cells = rows
         .collectMany { row -> ['image', 'mask', 'sections'].collect { column -> row[column] } }
         .findAll { cell -> cell }
         .unique()
@@ -62,6 +64,12 @@ workflow {
     System.setProperty('linumpy.publish_mode', publish_mode.toString())
 
     def request = [
+        workflow: [
+            nextflow: workflow.nextflow.version.toString(),
+            revision: workflow.commitId ?: workflow.revision ?: 'local',
+            profile: workflow.profile,
+            container_engine: workflow.containerEngine ?: 'none',
+        ],
         parameters: params,
         paths: named.collectEntries { cell, path -> [cell, path.toUriString()] },
         staged: staged.keySet().withIndex().collectEntries { cell, index -> [cell, "inputs/${index + 1}/${named[cell].name}"] },

@@ -228,7 +228,7 @@ def _plan(
             "stack_shrink": _joined(stack_shrink),
             "end_stride": _end_stride(image.shape),
             "max_mb": MASK_MB,
-            "memory_mb": INTERPRETER_MB + _mask_mb(image, sections, parameters),
+            "memory_mb": _bucket(INTERPRETER_MB + _mask_mb(image, sections, parameters)),
         },
         "n4_section": [
             fit
@@ -237,7 +237,7 @@ def _plan(
                 "last": last,
                 "n_batches": len(batches),
                 "spline_distance_mm": parameters["spline_distance_section_mm"],
-                "memory_mb": INTERPRETER_MB + math.ceil(samples * 64 / 2**20),
+                "memory_mb": _bucket(INTERPRETER_MB + samples * 64 / 2**20),
             }
             for first, last in batches
         ],
@@ -245,7 +245,7 @@ def _plan(
         | {
             "mode": parameters["mode"],
             "spline_distance_mm": parameters["spline_distance_global_mm"],
-            "memory_mb": INTERPRETER_MB + math.ceil(stack_samples * 64 / 2**20),
+            "memory_mb": _bucket(INTERPRETER_MB + stack_samples * 64 / 2**20),
         },
         "correct": [
             selection
@@ -256,11 +256,11 @@ def _plan(
                 "z_stop": z_stop,
                 "n_slabs": len(slabs),
                 "n_levels": layout.n_complete_levels(slabs),
-                "memory_mb": INTERPRETER_MB + math.ceil(6 * shard_mb) + 200,
+                "memory_mb": _bucket(INTERPRETER_MB + 6 * shard_mb + 200),
             }
             for z_start, z_stop in slabs
         ],
-        "assemble": selection | output | {"n_slabs": len(slabs), "memory_mb": INTERPRETER_MB + math.ceil(4 * shard_mb)},
+        "assemble": selection | output | {"n_slabs": len(slabs), "memory_mb": _bucket(INTERPRETER_MB + 4 * shard_mb)},
         "report": {
             "acquisition": row.acquisition,
             "parameters": {name: value for name, value in parameters.items() if name not in _NOT_REPORTED},
@@ -297,6 +297,11 @@ def _bounded_shrink(shape: Triple, shrink: Triple, most: int) -> Triple:
 
 def _end_stride(shape: Triple) -> int:
     return max(1, math.ceil(math.sqrt(shape[1] * shape[2] / END_PLANE_SAMPLES)))
+
+
+def _bucket(megabytes: float) -> int:
+    """Round a request up to 1, 2, 4, ... GiB: a job array wants one request for all its members."""
+    return int(1024 * 2 ** max(0, math.ceil(math.log2(megabytes / 1024))))
 
 
 def _mask_mb(image: Image, sections: Sections, parameters: Mapping[str, Any]) -> int:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import platform
+import re
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import linumpy
 from linumpy.intensity.bias_model import read_json, write_json
 from linumpy.plan.acquisition import StagedFiles, code_digest, plan_acquisition
 from linumpy.plan.errors import InputError
 from linumpy.plan.parameters import resolve_parameters
 from linumpy.plan.samplesheet import read_samplesheet
 
-__all__ = ["check_input"]
+__all__ = ["check_input", "software_versions"]
 
 
 def check_input(samplesheet: Path, request: Path, schema: Path, output_plan: Path, output_info: Path) -> None:
@@ -23,13 +27,14 @@ def check_input(samplesheet: Path, request: Path, schema: Path, output_plan: Pat
     samplesheet : Path
         The samplesheet.
     request : Path
-        JSON: ``parameters`` as given; ``paths`` and ``staged``, see :class:`StagedFiles`.
+        JSON: ``parameters`` as given; ``paths`` and ``staged``, see :class:`StagedFiles`; ``workflow``, what runs it.
     schema : Path
         JSON schema of the parameters.
     output_plan : Path
         JSON list, one plan an acquisition.
     output_info : Path
-        Folder, made: ``parameters.json`` (resolved) and ``inputs.json`` (what each image is, and its fingerprint).
+        Folder, made: ``parameters.json`` (resolved), ``inputs.json`` (what each image is, and its fingerprint) and
+        ``software.json`` (versions).
 
     Raises
     ------
@@ -59,5 +64,13 @@ def check_input(samplesheet: Path, request: Path, schema: Path, output_plan: Pat
         raise InputError(faults)
     output_info.mkdir(parents=True)
     write_json(output_info / "parameters.json", parameters)
+    write_json(output_info / "software.json", asked["workflow"] | software_versions())
     write_json(output_info / "inputs.json", [inputs for _, inputs, _ in planned])
     write_json(output_plan, [plan for plan, _, _ in planned])
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of this package, of what it depends on, and of Python."""
+    names = [re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in metadata.requires("linumpy-n4") or [] if ";" not in line]
+    versions = {name: metadata.version(name) for name in names}
+    return {"linumpy": linumpy.__version__, "code": code_digest(), "python": platform.python_version()} | versions
