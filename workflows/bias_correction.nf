@@ -66,8 +66,9 @@ workflow BIAS_CORRECTION {
         .map { ids -> [ids] }
         .combine(finished.map { metrics -> [metrics.collect { id, _file -> id }] })
         .map { asked, done -> asked - done }
+    digests = REPORT.out.digests
 
     emit:
     unfinished
-    digests = REPORT.out.digests
+    digests
 }
