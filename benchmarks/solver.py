@@ -143,6 +143,7 @@ def in_a_process(threads: int, *arguments: str) -> Any:
         "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(threads),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        "MALLOC_MMAP_THRESHOLD_": "262144",  # give freed arrays back, or the next ones would look free
     }
     command = [sys.executable, __file__, "--threads", str(threads), *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
