@@ -1,0 +1,326 @@
+"""The whole stage on a volume in memory: mask, fits, gains, correction, by the functions that the tasks call.
+
+For benchmarks, tests and tuning. It needs the volume, its mask, the samples and a float32 field at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linumpy.intensity.bias_model import BiasModel
+from linumpy.intensity.correction import correct_block
+from linumpy.intensity.depth_profile import fit_section, smooth_along_depth
+from linumpy.intensity.harmonise import KEPT_SECTIONS, Harmonisation, harmonise, keep_median
+from linumpy.intensity.sections import Sections, section_bounds
+from linumpy.intensity.tissue_mask import compute_tissue_mask
+from linumpy.n4.fit import fit_log_bias_field
+from linumpy.n4.grid import SampleGrid
+from linumpy.plan.choices import FitChoice, choose_fit
+from linumpy.stage.samples import KINDS, SampleGeometry, Samples
+
+__all__ = [
+    "Correction",
+    "CorrectionParameters",
+    "MemorySamples",
+    "bias_of_samples",
+    "correct_array",
+    "fit_choices",
+]
+
+Triple = tuple[int, int, int]
+VoxelSize = tuple[float, float, float]
+END_STRIDE = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionParameters:
+    """What the pipeline's parameters of the same names say; None chooses from the data (`auto`).
+
+    Parameters
+    ----------
+    mode : str
+        ``two_pass``, ``per_section`` or ``global``.
+    mask_method : str
+        See `compute_tissue_mask`.
+    smoothing_sigma, smoothing_sigma_z, closing_radius, z_closing_sections
+        See `compute_tissue_mask`.
+    shrink_factor : int or triple of int, optional
+        Voxels per sample (z, y, x) of both fits.
+    spline_distance_section_mm, spline_distance_global_mm : float, optional
+        Knot distance of the first level.
+    n_iterations : tuple of int, optional
+        Most iterations of each level of both fits.
+    shading_section_mm, shading_global_mm : float, optional
+        Smallest span across XY of each fit; 0 for no limit.
+    depth_profile : str
+        ``median`` measures each section's decay before N4, ``none`` leaves it to N4.
+    harmonise : str
+        ``gain`` or ``none``.
+    kept_sections : float
+        Waves of the brightness longer than this many sections are kept by the gains.
+    max_fit_voxels : int
+        Most samples of a fit.
+    backend : str
+        Of the fits.
+    workers : int, optional
+        Threads.
+    """
+
+    mode: str = "two_pass"
+    mask_method: str = "robust"
+    smoothing_sigma: float = 2.0
+    smoothing_sigma_z: float = 1.0
+    closing_radius: int = 3
+    z_closing_sections: int = 2
+    shrink_factor: int | Sequence[int] | None = None
+    spline_distance_section_mm: float | None = None
+    spline_distance_global_mm: float | None = None
+    n_iterations: tuple[int, ...] | None = None
+    shading_section_mm: float | None = None
+    shading_global_mm: float | None = None
+    depth_profile: str = "median"
+    harmonise: str = "gain"
+    kept_sections: float = KEPT_SECTIONS
+    max_fit_voxels: int = 32_000_000
+    backend: str = "native"
+    workers: int | None = None
+
+    @classmethod
+    def reference(cls, **changes: Any) -> CorrectionParameters:
+        """Return the documented reference recipe: linear Otsu, shrink 4, four levels, 2 mm, then 10 mm."""
+        recipe = cls(
+            mask_method="otsu",
+            shrink_factor=4,
+            spline_distance_section_mm=2.0,
+            spline_distance_global_mm=10.0,
+            n_iterations=(50, 50, 50, 50),
+            shading_section_mm=0.0,
+            shading_global_mm=0.0,
+            depth_profile="none",
+            harmonise="none",
+        )
+        return replace(recipe, **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """What came of it.
+
+    Parameters
+    ----------
+    bias : BiasModel
+        The whole field.
+    mask : ndarray of bool, shape (Z, Y, X)
+        Tissue.
+    log_bias_field, corrected : ndarray of float32, shape (Z, Y, X)
+        The field in logarithms, and the image divided by it.
+    section_choice, stack_choice : FitChoice
+        How the fits were set up, and why.
+    harmonisation : Harmonisation or None
+        Steps and gains.
+    """
+
+    bias: BiasModel
+    mask: NDArray[np.bool_]
+    log_bias_field: NDArray[np.float32] = field(repr=False)
+    corrected: NDArray[np.float32] = field(repr=False)
+    section_choice: FitChoice
+    stack_choice: FitChoice
+    harmonisation: Harmonisation | None
+
+
+class MemorySamples(Samples):
+    """Samples of a volume in memory, as a task's come from files.
+
+    Parameters
+    ----------
+    geometry : SampleGeometry
+        What is sampled.
+    volume, mask : ndarray of shape (Z, Y, X)
+        Image and tissue.
+    """
+
+    def __init__(self, geometry: SampleGeometry, volume: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+        self.geometry = geometry
+        self._sets = {
+            f"{name}_{kind}": array[(list(planes.planes), *planes.rows_columns)].astype(KINDS[kind])
+            for name, planes in geometry.plane_sets.items()
+            for kind, array in (("image", volume), ("mask", mask))
+        }
+
+    def _load(self, name: str) -> NDArray[Any]:
+        return self._sets[name]
+
+
+def correct_array(
+    volume: NDArray[Any],
+    sections: int | Sequence[Sequence[int]],
+    voxel_size_mm: VoxelSize,
+    parameters: CorrectionParameters | None = None,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+) -> Correction:
+    """Correct an acquisition in memory as the pipeline does.
+
+    Parameters
+    ----------
+    volume : ndarray of shape (Z, Y, X)
+        Intensities of any real type.
+    sections : int or sequence of (z_start, z_stop)
+        Sections, see `linumpy.intensity.sections.section_bounds`.
+    voxel_size_mm : tuple of float
+        (z, y, x).
+    parameters : CorrectionParameters, optional
+        Default: the pipeline's defaults.
+    mask : ndarray of bool, shape (Z, Y, X), optional
+        Tissue, instead of finding it.
+
+    Returns
+    -------
+    Correction
+    """
+    parameters = parameters or CorrectionParameters()
+    bounds = section_bounds(len(volume), sections)
+    if mask is None:
+        mask = compute_tissue_mask(
+            volume,
+            parameters.smoothing_sigma,
+            bounds,
+            parameters.closing_radius,
+            parameters.z_closing_sections,
+            parameters.smoothing_sigma_z,
+            method=parameters.mask_method,
+            workers=parameters.workers,
+        )
+    shape: Triple = (volume.shape[0], volume.shape[1], volume.shape[2])
+    section_choice, stack_choice = fit_choices(shape, bounds, voxel_size_mm, parameters)
+    geometry = SampleGeometry(
+        shape, voxel_size_mm, bounds, section_choice.shrink_factor, stack_choice.shrink_factor, END_STRIDE
+    )
+    bias, harmonisation = bias_of_samples(
+        MemorySamples(geometry, volume, mask), section_choice, stack_choice, parameters
+    )
+    log_bias_field = bias.log_bias_field(shape)
+    return Correction(
+        bias=bias,
+        mask=mask,
+        log_bias_field=log_bias_field,
+        corrected=correct_block(volume, log_bias_field.copy()),
+        section_choice=section_choice,
+        stack_choice=stack_choice,
+        harmonisation=harmonisation,
+    )
+
+
+def fit_choices(
+    shape: Triple, sections: Sections, voxel_size_mm: VoxelSize, parameters: CorrectionParameters
+) -> tuple[FitChoice, FitChoice]:
+    """Return how the sections and the stack are fitted."""
+    planes = sorted(z_stop - z_start for z_start, z_stop in sections)
+    shrink = parameters.shrink_factor
+    if isinstance(shrink, int):
+        shrink = (shrink,) * 3
+    choose: Callable[..., FitChoice] = lambda shape, **given: choose_fit(  # noqa: E731
+        shape,
+        voxel_size_mm,
+        shrink_factor=shrink,
+        n_iterations=parameters.n_iterations,
+        depth_profile=parameters.depth_profile != "none",
+        isotropic=parameters.backend == "cpu",
+        max_samples=parameters.max_fit_voxels,
+        **given,
+    )
+    return (
+        choose(
+            (planes[-1], *shape[1:]),
+            spline_distance_mm=parameters.spline_distance_section_mm,
+            shading_mm=parameters.shading_section_mm,
+        ),
+        choose(
+            shape,
+            section_planes=planes[len(planes) // 2],
+            spline_distance_mm=parameters.spline_distance_global_mm,
+            shading_mm=parameters.shading_global_mm,
+        ),
+    )
+
+
+def bias_of_samples(
+    samples: Samples, section_choice: FitChoice, stack_choice: FitChoice, parameters: CorrectionParameters
+) -> tuple[BiasModel, Harmonisation | None]:
+    """Estimate the whole bias field of an acquisition from its samples.
+
+    Parameters
+    ----------
+    samples : Samples
+        Samples of the acquisition, on the grids of the choices.
+    section_choice, stack_choice : FitChoice
+        How to fit.
+    parameters : CorrectionParameters
+        What to do.
+
+    Returns
+    -------
+    bias : BiasModel
+    harmonisation : Harmonisation or None
+        None where there are no gains.
+    """
+    geometry = samples.geometry
+    n = len(geometry.sections)
+    fits: list[dict[str, Any] | None] = [None] * n
+    if parameters.mode != "global":
+        fits = [_fit_one(samples, index, section_choice, parameters) for index in range(n)]
+    bias = BiasModel(geometry.sections, geometry.voxel_size_mm, tuple(fits), (1.0,) * n)
+    harmonisation = None
+    if parameters.harmonise != "none":
+        bias, harmonisation = harmonise(
+            bias, samples.end_plane, geometry.end_stride, kept_sections=parameters.kept_sections
+        )
+    image, mask = samples.stack()
+    grid = geometry.stack_grid
+    if parameters.mode != "per_section":
+        flat = correct_block(image, bias.log_bias_field(grid.size, start=grid.start, step=grid.step))
+        fit = fit_log_bias_field(
+            smooth_along_depth(flat, mask, stack_choice.depth_smoothing),
+            mask,
+            **_fit_settings(stack_choice, parameters),
+            origin_mm=grid.origin_mm(geometry.voxel_size_mm),
+            spacing_mm=grid.spacing_mm(geometry.voxel_size_mm),
+        )
+        bias = replace(bias, global_fit=fit.to_dict() if fit.n_voxels else None)
+    if harmonisation is not None:
+        log_bias_field = bias.log_bias_field(grid.size, start=grid.start, step=grid.step)
+        bias = keep_median(bias, harmonisation.has_tissue, image, mask, log_bias_field)
+    return bias, harmonisation
+
+
+def _fit_one(
+    samples: Samples, index: int, choice: FitChoice, parameters: CorrectionParameters
+) -> dict[str, Any] | None:
+    geometry = samples.geometry
+    image, mask = samples.section(index)
+    grid: SampleGrid = geometry.section_grid(index)
+    settings = _fit_settings(choice, parameters) | {
+        "origin_mm": grid.origin_mm(geometry.voxel_size_mm, (geometry.sections[index][0], 0, 0)),
+        "spacing_mm": grid.spacing_mm(geometry.voxel_size_mm),
+    }
+    if parameters.depth_profile == "none":
+        fit = fit_log_bias_field(image, mask, **settings)
+    else:
+        fit = fit_section(image, mask, depth_smoothing=choice.depth_smoothing, **settings)
+    return fit.to_dict() if fit.n_voxels else None
+
+
+def _fit_settings(choice: FitChoice, parameters: CorrectionParameters) -> dict[str, Any]:
+    return {
+        "n_control_points": choice.n_control_points,
+        "n_iterations": choice.n_iterations,
+        "refinements": choice.refinements,
+        "backend": parameters.backend,
+        "workers": parameters.workers,
+    }
