@@ -44,7 +44,8 @@ lock: setup   ## resolve requirements/*.txt anew (UPGRADE=1: with the newest ver
 	tools/lock.sh
 
 bench: setup  ## the figures of the README and docs
-	python -m benchmarks
+	python benchmarks/solver.py
+	python benchmarks/mask_methods.py
 
 images:       ## CPU and CUDA images and their SIFs into build/images
 	containers/build.sh
