@@ -6,7 +6,8 @@
 All run on the same phantom, mask, control points and threads, in turn, each in a process of its own. The time of an
 iteration is the difference between a long and a short run over the difference in iterations, so that loading,
 logarithms and the first pass do not count; native runs are repeated and the fastest pair counts. Ratios come from one
-call of this script: on a busy machine they say more than the seconds do.
+call of this script: on a busy machine they say more than the seconds do, and those of the processor time (all
+threads) more than those of the wall time.
 """
 
 from __future__ import annotations
@@ -97,15 +98,19 @@ def measure(solver: str, size: str, threads: int) -> dict[str, float]:
     image, mask = phantom(shape)
     fit(image[:4], mask[:4], points, 1, threads)  # imports, thread pools
     before = reset_peak()
-    seconds = []
+    wall, cpu = [], []
     for _ in range(REPEATS if solver == "native" else 1):
-        start = time.perf_counter()
-        fit(image, mask, points, short, threads)
-        middle = time.perf_counter()
-        fit(image, mask, points, long, threads)
-        seconds.append((time.perf_counter() - middle - (middle - start)) / (long - short))
+        times = []
+        for n_iterations in (short, long):
+            start = time.perf_counter(), time.process_time()
+            fit(image, mask, points, n_iterations, threads)
+            times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+        (short_wall, short_cpu), (long_wall, long_cpu) = times
+        wall.append((long_wall - short_wall) / (long - short))
+        cpu.append((long_cpu - short_cpu) / (long - short))
     return {
-        "seconds": min(seconds),
+        "seconds": min(wall),
+        "cpu_seconds": min(cpu),
         "bytes_per_voxel": (peak_bytes() - before) / image.size,
         "masked": int(mask.sum()),
         "voxels": image.size,
@@ -123,6 +128,46 @@ def agreement(size: str, threads: int) -> float:
 
     expected = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(grid))
     return float(np.abs(lattice.evaluate(shape, 1.0) - expected)[mask].max())
+
+
+def profile(size: str, threads: int) -> dict[str, float]:
+    """Return the least time of each pass of an iteration, in nanoseconds per masked voxel."""
+    from linumpy.n4.bspline import fit_basis
+    from linumpy.n4.native import NativePasses
+
+    shape, points, _ = SIZES[size]
+    image, mask = phantom(shape)
+    passes = NativePasses(image, mask, threads)
+    passes.use_bases(*(fit_basis(n, cp) for n, cp in zip(shape, points, strict=True)))
+    counts = passes.histogram()
+    expected = passes.sharpen(counts)
+    update = passes.fit_residual(expected) * 1e-3
+    steps = {
+        "histogram": passes.histogram,
+        "sharpening": lambda: passes.sharpen(counts),
+        "residual and its contraction": lambda: passes.fit_residual(expected),
+        "update and its measures": lambda: passes.subtract(update),
+    }
+    least = {}
+    for name, step in steps.items():
+        seconds = []
+        for _ in range(25):
+            start = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - start)
+        least[name] = min(seconds) / passes.n_voxels * 1e9
+    return least
+
+
+def profile_table() -> str:
+    """Return the passes' times on one and two threads as Markdown."""
+    columns = [(size, threads) for size in ("150,000", "2,000,000") for threads in (1, 2)]
+    results = [in_a_process(threads, "--profile", "--size", size) for size, threads in columns]
+    heads = [f"{size} voxels, {threads} thread{'s' if threads > 1 else ''}" for size, threads in columns]
+    lines = [f"| pass, ns per masked voxel | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {name} | {' | '.join(f'{result[name]:.2f}' for result in results)} |" for name in results[0]]
+    lines.append(f"| sum | {' | '.join(f'{sum(result.values()):.2f}' for result in results)} |")
+    return "\n".join(lines)
 
 
 def reset_peak() -> int:
@@ -154,18 +199,19 @@ def table(threads: int) -> str:
     """Measure everything and return it as Markdown."""
     solvers = ["simpleitk", *(["antspyx"] if find_spec("ants") else []), "native"]
     lines = [
-        "| masked voxels | solver | per iteration | per masked voxel | ratio to SimpleITK | memory beyond the inputs, "
-        "bytes per fit voxel | largest difference of the log field |",
-        "|---|---|---|---|---|---|---|",
+        "| masked voxels | solver | per iteration | per masked voxel | ratio to SimpleITK | processor time | its ratio "
+        "| memory beyond the inputs, bytes per fit voxel | largest difference of the log field |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for size in SIZES:
         results = {solver: in_a_process(threads, "--solver", solver, "--size", size) for solver in solvers}
         difference = in_a_process(threads, "--agreement", "--size", size)
         for solver, result in results.items():
-            seconds = result["seconds"]
+            reference, seconds, cpu = results["simpleitk"], result["seconds"], result["cpu_seconds"]
             lines.append(
                 f"| {size} ({result['masked']:,} of {result['voxels']:,}) | {solver} | {seconds * 1e3:.2f} ms "
-                f"| {seconds / result['masked'] * 1e9:.2f} ns | {results['simpleitk']['seconds'] / seconds:.0f} "
+                f"| {seconds / result['masked'] * 1e9:.2f} ns | {reference['seconds'] / seconds:.0f} "
+                f"| {cpu * 1e3:.2f} ms | {reference['cpu_seconds'] / cpu:.0f} "
                 f"| {result['bytes_per_voxel']:.1f} | {f'{difference:.1e}' if solver == 'native' else ''} |"
             )
             print(lines[-1], file=sys.stderr)
@@ -196,13 +242,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--solver", choices=FITS, help=argparse.SUPPRESS)
     parser.add_argument("--size", choices=SIZES, help=argparse.SUPPRESS)
     parser.add_argument("--agreement", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--profile", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.agreement:
+    if options.profile:
+        print(json.dumps(profile(options.size, options.threads)))
+    elif options.agreement:
         print(json.dumps(agreement(options.size, options.threads)))
     elif options.solver:
         print(json.dumps(measure(options.solver, options.size, options.threads)))
     else:
-        text = f"{hardware(options.threads)}\n\n{table(options.threads)}\n"
+        text = f"{hardware(options.threads)}\n\n{table(options.threads)}\n\n{profile_table()}\n"
         print(text)
         if options.markdown:
             head = "<!-- written by benchmarks/solver.py -->\n"
