@@ -32,7 +32,13 @@ def main(argv=None) -> int:
     configure_codecs(args.threads)
 
     def step() -> None:
-        image = open_image(args.image, channel=args.channel, timepoint=args.timepoint, voxel_size_um=args.voxel_size_um)
+        image = open_image(
+            args.image,
+            channel=args.channel,
+            timepoint=args.timepoint,
+            voxel_size_um=args.voxel_size_um,
+            validate=False,  # CHECK_INPUT did
+        )
         assemble(image, args.slabs, args.output_folder, args.output_statistics)
 
     return run(step)

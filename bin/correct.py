@@ -43,10 +43,16 @@ def main(argv=None) -> int:
     configure_codecs(args.threads)
 
     def step() -> None:
-        image = open_image(args.image, channel=args.channel, timepoint=args.timepoint, voxel_size_um=args.voxel_size_um)
+        image = open_image(
+            args.image,
+            channel=args.channel,
+            timepoint=args.timepoint,
+            voxel_size_um=args.voxel_size_um,
+            validate=False,  # CHECK_INPUT did
+        )
         correct_slab(
             image,
-            open_mask(args.mask),
+            open_mask(args.mask, validate=False),
             BiasModel.load(args.bias),
             output_layout(image, {"output_dtype": args.output_dtype, "ome_zarr_version": args.ome_zarr_version}),
             CorrectionSettings(args.strength, args.zero_outside_mask, args.save_bias_field),
@@ -54,6 +60,7 @@ def main(argv=None) -> int:
             args.z_stop,
             args.n_levels,
             args.output,
+            workers=args.threads,
         )
 
     return run(step)

@@ -51,10 +51,16 @@ def main(argv=None) -> int:
 
     def step() -> None:
         require_backend(args.backend)
-        image = open_image(args.image, channel=args.channel, timepoint=args.timepoint, voxel_size_um=args.voxel_size_um)
+        image = open_image(
+            args.image,
+            channel=args.channel,
+            timepoint=args.timepoint,
+            voxel_size_um=args.voxel_size_um,
+            validate=False,  # CHECK_INPUT did
+        )
         write_tissue_mask(
             image,
-            open_mask(args.given_mask[0]) if args.given_mask else None,
+            open_mask(args.given_mask[0], validate=False) if args.given_mask else None,
             SampleGeometry(
                 shape=image.shape,
                 voxel_size_mm=image.voxel_size_mm,

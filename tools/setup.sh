@@ -62,4 +62,4 @@ refresh() { # stamp, digest of what it depends on, then the functions to call wh
 
 refresh .packages "$(digest requirements/dev.txt pyproject.toml linumpy/__init__.py tools/setup.sh tools/nextflow/*)" \
     install_python_packages install_nextflow
-refresh .kernels "$(digest /dev/null $(find linumpy/n4 -name "*.py" 2>/dev/null | LC_ALL=C sort))" warm_numba_cache
+refresh .kernels "$(digest /dev/null $(find linumpy/n4 linumpy/intensity -name "*.py" 2>/dev/null | LC_ALL=C sort))" warm_numba_cache

@@ -61,11 +61,13 @@ class BiasModel:
     global_fit: Mapping[str, Any] | None = None
 
     @cached_property
-    def _section_lattices(self) -> tuple[Lattice | None, ...]:
+    def section_lattices(self) -> tuple[Lattice | None, ...]:
+        """Lattice of each section; None where `section_fits` has none."""
         return tuple(_lattice(fit) for fit in self.section_fits)
 
     @cached_property
-    def _global_lattice(self) -> Lattice | None:
+    def global_lattice(self) -> Lattice | None:
+        """Lattice of the stack; None where it was not fitted."""
         return _lattice(self.global_fit)
 
     def log_bias_field(
@@ -95,7 +97,7 @@ class BiasModel:
         planes = start[0] + step[0] * np.arange(shape[0])
         for (z_start, z_stop), lattice, gain in zip(
             self.sections,
-            self._section_lattices,
+            self.section_lattices,
             self.gains,
             strict=True,
         ):
@@ -112,14 +114,14 @@ class BiasModel:
                 )
             if gain != 1:
                 field[first:last] -= np.float32(math.log(gain))
-        if self._global_lattice is not None:
-            field += self._global_lattice.evaluate(shape, self.voxel_size_mm, start=start, step=step)
+        if self.global_lattice is not None:
+            field += self.global_lattice.evaluate(shape, self.voxel_size_mm, start=start, step=step)
         return field
 
     def digests(self) -> dict[str, str]:
         """Return a digest of each lattice (its geometry and control points) and one of the gains."""
-        lattices = [(f"bias/section {i}", lattice) for i, lattice in enumerate(self._section_lattices)]
-        lattices.append(("bias/global", self._global_lattice))
+        lattices = [(f"bias/section {i}", lattice) for i, lattice in enumerate(self.section_lattices)]
+        lattices.append(("bias/global", self.global_lattice))
         found = {
             name: blake3(json.dumps(lattice.to_dict(), sort_keys=True).encode()).hexdigest()
             for name, lattice in lattices

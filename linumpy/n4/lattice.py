@@ -16,9 +16,10 @@ of the result and one row of scratch per control point of Y.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from linumpy.n4.grid import as_triple
 
 FORMAT = "linumpy.n4.lattice"
 FORMAT_VERSION = 1
+COMPILED_FROM_VOXELS = 1 << 27
 BAND_VOXELS = 1 << 14  # evaluated at a time: the few arrays of it stay in the cache
 
 Triple = tuple[float, float, float]
@@ -134,24 +136,32 @@ class Lattice:
         for axis in np.flatnonzero(np.array(coefficients.shape) == 1):  # constant: four equal control points
             coefficients = np.repeat(coefficients, bspline.DEGREE + 1, axis=axis)
         taps = np.arange(bspline.DEGREE + 1)[:, None]
+        expand_rows = _row_expansion(out.size)
         weights_y = y.weights.astype(np.float32)
         for plane, first, weights in zip(out, z.first, z.weights, strict=True):
             control_plane = _contract(coefficients[first : first + 4], weights)
             control_rows = _contract(control_plane[:, x.first + taps].transpose(1, 0, 2), x.weights.T)
-            _expand_rows(control_rows.astype(np.float32), y.first, weights_y, plane)
+            expand_rows(control_rows.astype(np.float32), y.first, weights_y, plane)
         return out
 
     def _basis(self, axis: int, n: int, voxel_mm: float, start: float, step: float) -> bspline.Basis:
         """Return the basis at `n` voxels of an axis; outside the fit's samples it is that of the nearest end."""
-        n_control_points = max(self.coefficients.shape[axis], bspline.DEGREE + 1)
-        relative = np.zeros(n)
+        return bspline.basis(
+            self.parameter(axis, n, voxel_mm, start, step), max(self.coefficients.shape[axis], bspline.DEGREE + 1)
+        )
+
+    def parameter(self, axis: int, n: int, voxel_mm: float, start: float = 0, step: float = 1) -> bspline.FloatArray:
+        """Return where `n` voxels of an axis lie on the spline, in spans; the arguments are those of `evaluate`."""
+        n_spans = max(self.coefficients.shape[axis] - bspline.DEGREE, 1)
+        relative: bspline.FloatArray = np.zeros(n)
         if self.extent_mm[axis] > 0:
             position = (start + np.arange(n) * step) * voxel_mm
             end = 1.0
             if self.n_samples is not None:
                 end -= bspline.ITK_LAST_KNOT_PULL / (self.n_samples[axis] - 1)
             relative = np.clip((position - self.origin_mm[axis]) / self.extent_mm[axis], 0.0, end)
-        return bspline.basis(relative * (n_control_points - bspline.DEGREE), n_control_points)
+        spans: bspline.FloatArray = relative * n_spans
+        return spans
 
     def refine(self, axes: Sequence[bool] = (True, True, True)) -> Lattice:
         """Return the same field with twice the spans (n -> 2n - 3) on the given axes; constant axes stay."""
@@ -261,6 +271,20 @@ def _contract(terms: npt.NDArray[Any], weights: npt.NDArray[Any]) -> npt.NDArray
     total += weights[2] * terms[2]
     total += weights[3] * terms[3]
     return total
+
+
+def _row_expansion(n_voxels: int) -> Callable[..., None]:
+    """Return the compiled expansion where it is loaded already or worth the second it takes to load.
+
+    Both give the same bits.
+    """
+    if "linumpy.n4.compiled" not in sys.modules and n_voxels < COMPILED_FROM_VOXELS:
+        return _expand_rows
+    try:
+        from linumpy.n4.compiled import expand_rows
+    except ImportError:
+        return _expand_rows
+    return cast("Callable[..., None]", expand_rows)
 
 
 def _expand_rows(

@@ -7,11 +7,12 @@ changed. Prints what the kernels were compiled for, and how long a process waits
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import time
 
-READY = "import linumpy.n4.native, linumpy.intensity.mask_kernels"
+READY = "import linumpy.n4.native, linumpy.intensity.mask_kernels, linumpy.intensity.correction_kernels"
 
 
 def main() -> int:
@@ -27,6 +28,7 @@ def main() -> int:
     ramp = 1 + np.arange(6 * 40 * 40, dtype=np.float32).reshape(6, 40, 40)
     fit_log_bias_field(ramp, None, n_control_points=(4, 4, 4), n_iterations=[2])
     compute_tissue_mask(ramp, n_serial_slices=2)
+    importlib.import_module("linumpy.intensity.correction_kernels")
     compiled = time.perf_counter() - start
 
     start = time.perf_counter()

@@ -1,13 +1,16 @@
 """CORRECT: a slab of planes divided by its field, with the coarser levels that can be built from it alone.
 
 The slab goes through file by file of the result, so that memory holds about a file of each level, however large a plane
-is; within a file in runs of a chunk's planes.
+is; within a file in runs of a chunk's planes. One run is read ahead while another is corrected, and a file is encoded
+while the next one is made.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linumpy.intensity.bias_model import BiasModel, write_json
-from linumpy.intensity.correction import Clipped, cast_block, correct_block
+from linumpy.intensity.correction import Clipped, FieldDivider, cast_block
 from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
@@ -29,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 CORRECTED = "corrected.ome.zarr"
 FIELD = "bias_field.ome.zarr"
+Region = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ def correct_slab(
     z_stop: int,
     n_levels: int,
     output: Path,
+    *,
+    workers: int = 1,
 ) -> None:
     """Correct the planes ``z_start <= z < z_stop`` and write their chunks and statistics.
 
@@ -80,6 +86,8 @@ def correct_slab(
     output : Path
         Folder, made: the slab's part of ``corrected.ome.zarr`` (and of ``bias_field.ome.zarr``), ``slab.json`` and
         ``pictures.npz``.
+    workers : int
+        Threads that correct; reading and writing have the threads of `configure_codecs`. They change no bit.
     """
     output.mkdir(parents=True)
     layouts = {CORRECTED: layout}
@@ -91,16 +99,29 @@ def correct_slab(
     }
     statistics = SlabStatistics(image.shape, z_start, z_stop)
     clipped = Clipped()
-    planes = f"planes {z_start} to {z_stop}"
-    progress = Progress(logger, planes, (z_stop - z_start) * image.shape[1] * image.shape[2], "voxels")
-    for region in builders[CORRECTED].blocks():
-        corrected, fields, region_clipped = _correct_region(image, mask, bias, layout, settings, region, statistics)
-        clipped += region_clipped
+    progress = Progress(
+        logger, f"planes {z_start} to {z_stop}", (z_stop - z_start) * image.shape[1] * image.shape[2], "voxels"
+    )
+    regions = list(builders[CORRECTED].blocks())
+    depth = max(layout.levels[0].chunks[0], image.chunks[0])
+
+    def write(region: Region, volumes: dict[str, NDArray[Any]]) -> None:
         z, y, x = (axis.start for axis in region)
-        builders[CORRECTED].add(z, y, x, corrected)
-        if fields is not None:
-            builders[FIELD].add(z, y, x, fields)
-        progress.advance(corrected.size)
+        for name, volume in volumes.items():
+            builders[name].add(z, y, x, volume)
+
+    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(workers) as correcting, ThreadPoolExecutor(1) as writing:
+        runs = _read_ahead(image, mask, regions, depth, reading)
+        written: Future[None] | None = None
+        for region in regions:
+            volumes, region_clipped = _correct_region(runs, bias, layout, settings, region, statistics, correcting)
+            clipped += region_clipped
+            if written is not None:
+                written.result()
+            written = writing.submit(write, region, volumes)
+            progress.advance(volumes[CORRECTED].size)
+        if written is not None:
+            written.result()
     for builder in builders.values():
         builder.close()
     write_json(
@@ -126,33 +147,55 @@ def field_layout(layout: PyramidLayout) -> PyramidLayout:
     return dataclasses.replace(layout, dtype="float32")
 
 
+def _read_ahead(
+    image: Image, mask: Image, regions: Sequence[Region], depth: int, executor: Executor
+) -> Iterator[tuple[int, NDArray[Any], NDArray[np.bool_]]]:
+    """Yield first plane, voxels and mask of each run of planes of each region, the next being read meanwhile."""
+
+    def read(region: Region, z_start: int) -> tuple[int, NDArray[Any], NDArray[np.bool_]]:
+        planes, rows, columns = region
+        z_stop = min(z_start + depth, planes.stop)
+        return (
+            z_start,
+            image.read(z_start, z_stop, rows, columns),
+            mask.read(z_start, z_stop, rows, columns) != 0,
+        )
+
+    ahead: Future[tuple[int, NDArray[Any], NDArray[np.bool_]]] | None = None
+    for region in regions:
+        for z_start in range(region[0].start, region[0].stop, depth):
+            following = executor.submit(read, region, z_start)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = following
+    if ahead is not None:
+        yield ahead.result()
+
+
 def _correct_region(
-    image: Image,
-    mask: Image,
+    runs: Iterator[tuple[int, NDArray[Any], NDArray[np.bool_]]],
     bias: BiasModel,
     layout: PyramidLayout,
     settings: CorrectionSettings,
-    region: tuple[slice, slice, slice],
+    region: Region,
     statistics: SlabStatistics,
-) -> tuple[NDArray[Any], NDArray[np.float32] | None, Clipped]:
-    """Read, correct and describe the voxels of one file of level 0."""
+    executor: Executor,
+) -> tuple[dict[str, NDArray[Any]], Clipped]:
+    """Correct and describe the voxels of one file of level 0, as they come by; return what is to be written."""
     planes, rows, columns = region
-    corrected = np.empty([axis.stop - axis.start for axis in region], layout.dtype)
-    fields = np.empty(corrected.shape, np.float32) if settings.save_bias_field else None
-    clipped = Clipped()
-    depth = layout.levels[0].chunks[0]
-    for z_start in range(planes.start, planes.stop, depth):
-        z_stop = min(z_start + depth, planes.stop)
-        start = (z_start, rows.start, columns.start)
-        at = slice(z_start - planes.start, z_stop - planes.start)
-        block = image.read(z_start, z_stop, rows, columns)
-        tissue = mask.read(z_start, z_stop, rows, columns) != 0
-        log_bias_field = bias.log_bias_field(block.shape, start=start)
-        if fields is not None:
-            fields[at] = np.exp(log_bias_field)
+    shape = tuple(axis.stop - axis.start for axis in region)
+    divider = FieldDivider(bias, (rows.start, rows.stop), (columns.start, columns.stop), executor)
+    corrected = np.empty(shape, np.float32)
+    done = planes.start
+    while done < planes.stop:
+        z_start, block, tissue = next(runs)
+        done = z_start + len(block)
+        result = corrected[z_start - planes.start : done - planes.start]
         keep = tissue if settings.zero_outside_mask else None
-        result = correct_block(block, log_bias_field, strength=settings.strength, keep=keep)
-        statistics.add(start, block, result, tissue)
-        corrected[at], block_clipped = cast_block(result, layout.dtype)
-        clipped += block_clipped
-    return corrected, fields, clipped
+        divider.divide(block, z_start, result, strength=settings.strength, keep=keep)
+        statistics.add((z_start, rows.start, columns.start), block, result, tissue)
+    volumes = {}
+    volumes[CORRECTED], clipped = cast_block(corrected, layout.dtype)
+    if settings.save_bias_field:
+        volumes[FIELD] = divider.bias_field(planes.start, planes.stop)
+    return volumes, clipped

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = ["PICTURE_PIXELS", "SlabStatistics", "histogram_of", "histogram_percentiles"]
 
-PLANE_SAMPLES = 65_536
+PLANE_SAMPLES = 32_768
 """Most voxels of a plane that its median is taken from."""
 PICTURE_PIXELS = 600
 """Most pixels of a picture along Y and X."""
@@ -71,8 +71,8 @@ class SlabStatistics:
         # One bin thick: the middle plane, and the middle bin of rows or columns.
         strips = {
             "yx": ((z, z + 1), (0, self.shape[1]), (0, self.shape[2])),
-            "zx": ((self.z_start, self.z_stop), (y // p * p, y // p * p + p), (0, self.shape[2])),
-            "zy": ((self.z_start, self.z_stop), (0, self.shape[1]), (x // p * p, x // p * p + p)),
+            "zx": ((self.z_start, self.z_stop), self._bin_of(y, p, 1), (0, self.shape[2])),
+            "zy": ((self.z_start, self.z_stop), (0, self.shape[1]), self._bin_of(x, p, 2)),
         }
         self._pictures = {
             f"{axes}_{when}": _Picture(strip, p, "zyx".index(({*"zyx"} - {*axes}).pop()))
@@ -80,6 +80,10 @@ class SlabStatistics:
             for when in ("before", "after")
             if axes != "yx" or self.z_start <= z < self.z_stop
         }
+
+    def _bin_of(self, voxel: int, size: int, axis: int) -> tuple[int, int]:
+        first = voxel // size * size
+        return first, min(first + size, self.shape[axis])
 
     def add(self, start: Triple, before: NDArray[Any], after: Floats, mask: NDArray[np.bool_]) -> None:
         """Take a block that begins at voxel ``start`` (z, y, x) of the volume."""
@@ -122,7 +126,6 @@ class _Picture:
         self._bins = (1, bin_size, bin_size)
         size = [-(-stop // n) - start // n for (start, stop), n in zip(strip, self._bins, strict=True)]
         self._sum = np.zeros(size, np.float64)
-        self._count = np.zeros(size, np.int64)
 
     def add(self, start: Triple, block: NDArray[Any]) -> None:
         low = [max(a, s) for a, (s, _) in zip(start, self._strip, strict=True)]
@@ -131,20 +134,25 @@ class _Picture:
             return
         inside = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
         part = np.nan_to_num(block[inside].astype(np.float64), posinf=0.0, neginf=0.0)
-        counts = np.ones(part.shape, np.int64)
         at = []
         for axis, (a, b, n) in enumerate(zip(low, high, self._bins, strict=True)):
-            edges = np.unique(np.maximum(np.arange(a // n, -(-b // n)) * n, a)) - a
-            part = np.add.reduceat(part, edges, axis=axis)
-            counts = np.add.reduceat(counts, edges, axis=axis)
+            if n > 1:
+                part = np.add.reduceat(part, self._edges(a, b, n)[:-1] - a, axis=axis)
             first = a // n - self._strip[axis][0] // n
-            at.append(slice(first, first + len(edges)))
+            at.append(slice(first, first + part.shape[axis]))
         self._sum[tuple(at)] += part
-        self._count[tuple(at)] += counts
 
     def mean(self) -> Floats:
-        mean = np.squeeze(self._sum / np.maximum(self._count, 1), axis=self._thin)
-        return mean.astype(np.float32)
+        z, y, x = (
+            np.diff(self._edges(start, stop, size)) for (start, stop), size in zip(self._strip, self._bins, strict=True)
+        )
+        mean = np.squeeze(self._sum / (z[:, None, None] * y[:, None] * x), axis=self._thin)
+        return np.asarray(mean, np.float32)
+
+    @staticmethod
+    def _edges(start: int, stop: int, size: int) -> NDArray[np.int64]:
+        """Where the bins of voxels ``start`` to ``stop`` begin, and ``stop``."""
+        return np.append(np.maximum(np.arange(start // size, -(-stop // size)) * size, start), stop)
 
 
 def histogram_of(values: Floats) -> dict[str, list[int]]:
