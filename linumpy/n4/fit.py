@@ -31,6 +31,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -139,10 +140,10 @@ def fit_log_bias_field(
         )
         name = "simpleitk"
     else:
-        passes = _passes(backend, image, inside, workers)
-        coefficients, levels = _iterate(
-            passes, image.shape, control_points, iterations, n_refinements, convergence_threshold, progress
-        )
+        with closing(_passes(backend, image, inside, workers)) as passes:
+            coefficients, levels = _iterate(
+                passes, image.shape, control_points, iterations, n_refinements, convergence_threshold, progress
+            )
         name = passes.name
     lattice = Lattice(coefficients, tuple(origin_mm), extent, image.shape)  # type: ignore[arg-type]
     return BiasFit(lattice, tuple(levels), name, n_voxels)

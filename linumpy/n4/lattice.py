@@ -29,7 +29,7 @@ from linumpy.n4.grid import as_triple
 
 FORMAT = "linumpy.n4.lattice"
 FORMAT_VERSION = 1
-COMPILED_FROM_VOXELS = 1 << 27
+COMPILED_FROM_VOXELS = 1 << 24
 BAND_VOXELS = 1 << 14  # evaluated at a time: the few arrays of it stay in the cache
 
 Triple = tuple[float, float, float]
@@ -141,7 +141,7 @@ class Lattice:
         for plane, first, weights in zip(out, z.first, z.weights, strict=True):
             control_plane = _contract(coefficients[first : first + 4], weights)
             control_rows = _contract(control_plane[:, x.first + taps].transpose(1, 0, 2), x.weights.T)
-            expand_rows(control_rows.astype(np.float32), y.first, weights_y, plane)
+            expand_rows(control_rows.astype(np.float32, order="C"), y.first, weights_y, plane)
         return out
 
     def _basis(self, axis: int, n: int, voxel_mm: float, start: float, step: float) -> bspline.Basis:

@@ -132,6 +132,11 @@ class NativePasses(Passes):
         self.low, self.high = float(measures[:, 0].min()), float(measures[:, 1].max())
         return self.coefficient_of_variation(float(measures[:, 2].sum()), float(measures[:, 3].sum()))
 
+    def close(self) -> None:
+        """End the threads: a process that forks afterwards has none of them."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
     def _contract(
         self,
         at_centre: npt.NDArray[np.float32],

@@ -79,6 +79,9 @@ class Passes(ABC):
     def subtract(self, control_points: Any) -> float:
         """Take a spline off `u` and return the coefficient of variation of its exp(-spline) over the mask."""
 
+    def close(self) -> None:
+        """Let go of threads."""
+
     @property
     def bin_spacing(self) -> float:
         """Log intensity from one bin centre to the next; 0 for a constant image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,12 @@ def test_native_is_the_plain_version(shape: tuple[int, int, int]) -> None:
 def test_same_bits_for_any_number_of_threads(image: np.ndarray, mask: np.ndarray, workers: int) -> None:
     one, many = (fit_log_bias_field(image, mask, workers=n, **POINTS) for n in (1, workers))
     assert many.to_dict() == one.to_dict()
+
+
+def test_no_thread_outlives_the_fit(image: np.ndarray) -> None:
+    before = threading.active_count()
+    fit_log_bias_field(image, None, workers=3, **POINTS)
+    assert threading.active_count() == before
 
 
 def test_finds_the_field() -> None:

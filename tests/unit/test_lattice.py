@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -53,6 +54,19 @@ def test_a_block_is_the_crop_of_the_whole_bit_for_bit(data: st.DataObject) -> No
     slices = tuple(slice(s, s + (n - 1) * k + 1, k) for s, n, k in zip(start, shape, step, strict=True))
     block = lattice.evaluate(shape, VOXEL, start=start, step=step)
     assert block.tobytes() == np.ascontiguousarray(whole[slices]).tobytes()
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (2, 5, 1), (1, 1, 1003)])
+def test_compiled_and_plain_evaluation_give_the_same_bits(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from linumpy.n4 import compiled, lattice
+
+    assert lattice._row_expansion(1) is compiled.expand_rows  # it is loaded now
+    fast = make_lattice().evaluate(shape, 0.003)
+    monkeypatch.delitem(sys.modules, "linumpy.n4.compiled")
+    assert lattice._row_expansion(1) is lattice._expand_rows
+    assert make_lattice().evaluate(shape, 0.003).tobytes() == fast.tobytes()
 
 
 def test_outside_the_samples_the_edge_value_holds() -> None:
