@@ -79,7 +79,7 @@ class Passes(ABC):
     def subtract(self, control_points: Any) -> float:
         """Take a spline off `u` and return the coefficient of variation of its exp(-spline) over the mask."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (only some hold threads)
         """Let go of threads."""
 
     @property
