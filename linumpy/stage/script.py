@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import resource
 import sys
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import linumpy
 from linumpy.intensity.sections import Sections
@@ -23,14 +26,42 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def run(step: Callable[[], None]) -> int:
-    """Run a step with logging to stderr; a user's mistake ends as its message and exit status 1."""
+    """Run a step with logging to stderr; a user's mistake ends as its message and exit status 1.
+
+    The last line of the log says what was spent: CPU time (and that of starting Python), memory, bytes.
+    """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    start_cpu, begun = _cpu_seconds(), time.monotonic()
     try:
         step()
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        _log_spent(start_cpu, time.monotonic() - begun)
     return 0
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of those it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _log_spent(start_cpu: float, seconds: float) -> None:
+    try:
+        counters = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    except OSError:  # not Linux, or hidden
+        counters = {}
+    logging.getLogger(__name__).info(
+        "spent %.2f s of CPU in %.2f s, after %.2f s of CPU to start; memory at most %.0f MiB; read %.1f MB, wrote %.1f MB",
+        _cpu_seconds() - start_cpu,
+        seconds,
+        start_cpu,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        int(counters.get("rchar", 0)) / 1e6,
+        int(counters.get("wchar", 0)) / 1e6,
+    )
 
 
 def integers(text: str) -> tuple[int, ...]:
