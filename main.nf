@@ -62,7 +62,7 @@ def whatWasSpent(trace) {
             String.format('%-13s %5d  %10.1f  %11.0f  %8.2f  %10.2f', name, tasks.size(), cpu, memory, read, written)
         }
     def heading = String.format('%-13s %5s  %10s  %11s  %8s  %10s', 'process', 'tasks', 'CPU s', 'memory MiB', 'read GB', 'written GB')
-    return ['What was spent (memory: of the largest task):', heading, *lines].join('\n')
+    return (['What was spent (memory: of the largest task):', heading] + lines).join('\n')
 }
 
 workflow {

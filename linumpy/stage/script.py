@@ -54,7 +54,8 @@ def _log_spent(start_cpu: float, seconds: float) -> None:
     except OSError:  # not Linux, or hidden
         counters = {}
     logging.getLogger(__name__).info(
-        "spent %.2f s of CPU in %.2f s, after %.2f s of CPU to start; memory at most %.0f MiB; read %.1f MB, wrote %.1f MB",
+        "spent %.2f s of CPU in %.2f s, after %.2f s of CPU to start; memory at most %.0f MiB; "
+        "read %.1f MB, wrote %.1f MB",
         _cpu_seconds() - start_cpu,
         seconds,
         start_cpu,
