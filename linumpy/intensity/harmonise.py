@@ -2,19 +2,21 @@
 
 Laser, polarisation and focus change from one section to the next. The last plane before a cut and the first after
 it show nearly the same tissue, a plane apart: the median ratio over the pixels that are tissue in both is the step,
-and the running sum of log steps is the brightness of every section relative to the first.
+and the running sum of log steps is the brightness of every section relative to the first. Pixels weigh with the
+square root of their intensity, as shot noise would have it; so the dim rim, half tissue, half agarose, hardly counts.
 
 Steps chain, and so do their errors and the real change of tissue from plane to plane: over many sections the sum
 drifts, and gains that undid all of it would bend the slow profile of the acquisition. So the sum is split in two.
 Its slow part, what changes over about ``kept_sections`` and more, stays; the rest goes into the gains. The slow part
 ``s`` minimises
 
-    sum(w (c - s)^2) + f1 sum((s')^2) + f2 sum((s'')^2)
+    sum(w (c - s)^2) + f1 sum(u (s')^2) + f2 sum((s'')^2)
 
 over the sum of log steps ``c``, with first and second differences from section to section, and f1, f2 such that
 either term halves a wave ``kept_sections`` long. The fewer the sections, the closer the slow part comes to their
-mean, and the gains to undoing every step. The weights ``w``, from nine sections on, keep single odd sections, which
-the gains shall correct, out of the slow part: they fall with the fourth power of the distance from it.
+mean, and the gains to undoing every step. From nine sections on weights make both robust: ``w`` falls with the
+fourth power of the distance, so that single odd sections, which the gains shall correct, stay out of the slow part;
+``u`` falls with the slope, so that the slow part may change at a few places rather than a little everywhere.
 """
 
 from __future__ import annotations
@@ -29,13 +31,16 @@ from linumpy.intensity.bias_model import BiasModel
 
 __all__ = ["KEPT_SECTIONS", "Harmonisation", "harmonise", "keep_median", "log_step", "section_gains"]
 
-KEPT_SECTIONS = 30.0
+KEPT_SECTIONS = 36.0
 """Waves of the brightness longer than this many sections stay as they are."""
 MIN_COMMON_TISSUE = 50
 """Fewest pixels, tissue on both sides of a cut, that a step is told from."""
 MIN_SECTIONS_FOR_WEIGHTS = 9
 SCALES = 3.0
-MAX_TURNS = 100
+MAX_TURNS = 200
+TOLERANCE = 1e-6
+NOTHING = 1e-9
+"""Smallest scale of distances and slopes: all sections may be alike."""
 
 EndPlane = Callable[[int], tuple[NDArray[np.float32], NDArray[np.bool_]]]
 
@@ -121,7 +126,7 @@ def log_step(
     first: NDArray[np.float32],
     mask_first: NDArray[np.bool_],
 ) -> float | None:
-    """Return the median difference of two planes of log intensities over common tissue.
+    """Return the median difference of two planes of log intensities over common tissue, bright pixels weighing more.
 
     Parameters
     ----------
@@ -138,7 +143,13 @@ def log_step(
     common = mask_last & mask_first
     if np.count_nonzero(common) < MIN_COMMON_TISSUE:
         return None
-    return float(np.median(first[common] - last[common]))
+    step = first[common] - last[common]
+    mean = (first[common] + last[common]) / 2
+    # exp(mean / 2) is the square root of the intensity; relative to the brightest, so that it cannot overflow.
+    weight = np.exp((mean - mean.max()) / 2, dtype=np.float64)
+    order = np.argsort(step, kind="stable")
+    reached = np.cumsum(weight[order])
+    return float(step[order[np.searchsorted(reached, reached[-1] / 2)]])
 
 
 def section_gains(
@@ -229,21 +240,20 @@ def keep_median(
 
 def _slow_part(brightness: NDArray[np.float64], kept_sections: float) -> NDArray[np.float64]:
     n = len(brightness)
-    penalty = np.zeros((n, n))
-    for order in (1, 2):
-        if n > order:
-            difference = np.diff(np.eye(n), order, axis=0)
-            # A wave of this length has differences of so many times its own amplitude, squared.
-            gain = (2 - 2 * np.cos(2 * np.pi / kept_sections)) ** order
-            penalty += difference.T @ difference / gain
-    weights = np.ones(n)
+    slopes, bends = (np.diff(np.eye(n), order, axis=0) if n > order else np.zeros((0, n)) for order in (1, 2))
+    # Squared differences of a wave of this length, relative to its own square.
+    of_wave = 2 - 2 * np.cos(2 * np.pi / kept_sections)
+    bending = bends.T @ bends / of_wave**2
+    weights, slope_weights = np.ones(n), np.ones(len(slopes))
     slow = brightness
     for _ in range(MAX_TURNS):
-        found = np.linalg.solve(np.diag(weights) + penalty, weights * brightness)
-        if n < MIN_SECTIONS_FOR_WEIGHTS or np.abs(found - slow).max() < 1e-6:
+        penalty = slopes.T @ (slope_weights[:, None] * slopes) / of_wave + bending
+        found: NDArray[np.float64] = np.linalg.solve(np.diag(weights) + penalty, weights * brightness)
+        if n < MIN_SECTIONS_FOR_WEIGHTS or np.abs(found - slow).max() < TOLERANCE:
             return found
         slow = found
-        off = np.abs(brightness - slow)
-        scale = max(SCALES * 1.4826 * float(np.median(off)), 1e-9)
-        weights = 1 / (1 + (off / scale) ** 2) ** 2
+        off, slope = np.abs(brightness - slow), np.abs(slopes @ slow)
+        weights = 1 / (1 + (off / max(SCALES * 1.4826 * float(np.median(off)), NOTHING)) ** 2) ** 2
+        # sqrt(2): the median slope weighs 1.
+        slope_weights = np.sqrt(2 / (1 + (slope / max(float(np.median(slope)), NOTHING)) ** 2))
     return slow

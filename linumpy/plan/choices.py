@@ -20,14 +20,12 @@ from dataclasses import dataclass
 from linumpy.n4.bspline import DEGREE
 from linumpy.n4.grid import SampleGrid, n_control_points
 
-__all__ = ["SECTION_SHADING_MM", "STACK_SHADING_MM", "FitChoice", "choose_fit", "choose_shrink", "lattice_warnings"]
+__all__ = ["SHADING_MM", "FitChoice", "choose_fit", "choose_shrink", "lattice_warnings"]
 
 Triple = tuple[int, int, int]
 
-SECTION_SHADING_MM = 6.0
-"""No finer spans across a single section: what it holds alone is least evidence."""
-STACK_SHADING_MM = 3.0
-"""No finer spans across the stack, where all sections tell of the shading they share."""
+SHADING_MM = 3.0
+"""No finer spans across XY: the shading that sections share, and their own, is smoother."""
 MIN_SPAN_VOXELS = 64
 MAX_REFINEMENTS = 3
 ITERATIONS = 50
@@ -37,11 +35,11 @@ SAMPLES_PER_SPAN = 8
 """Fewest samples between knots of the finest level."""
 SECTION_PLANES = 32
 """Fewest sampled planes of a section that has as many."""
-STACK_PLANES_PER_SECTION = 4
+STACK_PLANES_PER_SECTION = 8
 PLANES_PER_SPAN = 1.25
 """N4's finest knots along a section's depth."""
-SMOOTHED_SHARE = 0.2
-"""Standard deviation of the average along Z, as a share of a section's depth."""
+SECTION_SMOOTHING, STACK_SMOOTHING = 0.3, 1.0
+"""Standard deviation of the average along Z before a fit, in depths of a section."""
 MANY_CONTROL_POINTS = 1_000_000
 
 
@@ -107,8 +105,8 @@ def choose_fit(
     n_iterations : sequence of int, optional
         Iterations and number of levels as given; None: 50 for as many levels as the refinements need.
     shading_mm : float, optional
-        Smallest span across XY; 0 for no limit, every level halves the spans of every axis as ITK does. None: 6 mm for
-        a section, 3 mm for the stack, and never fewer than 64 voxels.
+        Smallest span across XY; 0 for no limit, every level halves the spans of every axis as ITK does. None: 3 mm, and
+        never fewer than 64 voxels.
     depth_profile : bool
         Whether samples are averaged along Z before the fit.
     isotropic : bool
@@ -175,7 +173,8 @@ def choose_fit(
         why = f"grown from {_joined(shrink)} ({why}): at most {max_samples} samples"
     reasons.append((f"shrink factor of the {name} (z,y,x)", _joined(bounded), why))
     depth = size[0] if section_planes is None else min(section_planes, size[0])
-    smoothing = SMOOTHED_SHARE * depth / bounded[0] if depth_profile and depth > 1 else 0.0
+    share = SECTION_SMOOTHING if of_section else STACK_SMOOTHING
+    smoothing = share * depth / bounded[0] if depth_profile and depth > 1 else 0.0
     return FitChoice(
         shrink_factor=bounded,
         n_control_points=control,
@@ -271,7 +270,7 @@ def _finest_spans(
 ) -> tuple[float, float, float]:
     """Most spans on each axis, not rounded, at least 1."""
     along_z = size[0] / PLANES_PER_SPAN if of_section else 1.0
-    limit = shading_mm if shading_mm is not None else (SECTION_SHADING_MM if of_section else STACK_SHADING_MM)
+    limit = SHADING_MM if shading_mm is None else shading_mm
     y, x = (
         max(1.0, min(n * voxel / limit if limit else n, n / MIN_SPAN_VOXELS))
         for n, voxel in zip(size[1:], voxel_size_mm[1:], strict=True)
@@ -280,7 +279,7 @@ def _finest_spans(
 
 
 def _why_refinements(size: Triple, voxel_size_mm: Sequence[float], of_section: bool, shading_mm: float | None) -> str:
-    limit = shading_mm if shading_mm is not None else (SECTION_SHADING_MM if of_section else STACK_SHADING_MM)
+    limit = SHADING_MM if shading_mm is None else shading_mm
     across = f"spans of {limit:g} mm and {MIN_SPAN_VOXELS} voxels or more across XY"
     if not of_section:
         return f"{across}; one span along Z, so that slow changes of the tissue stay"
