@@ -46,19 +46,23 @@ def helpText() {
     return "nextflow run . --input samplesheet.csv --outdir DIR\n\n${groups.join('\n\n')}\n"
 }
 
+// A number of the trace; 0 where it holds none.
+def traced(text) {
+    return text.isNumber() ? text.toDouble() : 0.0
+}
+
 // What each kind of task took, from the trace: a line a process.
 def whatWasSpent(trace) {
     if (!trace.exists()) {
         return 'No trace was written: nothing is known of what was spent'
     }
-    def number = { text -> text.isNumber() ? text.toDouble() : 0.0 }
     def lines = trace.splitCsv(header: true, sep: '\t')
         .groupBy { task -> task.name.tokenize(' ').first().tokenize(':').last() }
         .collect { name, tasks ->
-            def cpu = tasks.collect { task -> number(task.realtime) * number(task['%cpu']) / 1e5 }.sum()
-            def memory = tasks.collect { task -> number(task.peak_rss) / 2 ** 20 }.max()
-            def read = tasks.collect { task -> number(task.rchar) / 1e9 }.sum()
-            def written = tasks.collect { task -> number(task.wchar) / 1e9 }.sum()
+            def cpu = tasks.collect { task -> traced(task.realtime) * traced(task['%cpu']) / 1e5 }.sum()
+            def memory = tasks.collect { task -> traced(task.peak_rss) / 2 ** 20 }.max()
+            def read = tasks.collect { task -> traced(task.rchar) / 1e9 }.sum()
+            def written = tasks.collect { task -> traced(task.wchar) / 1e9 }.sum()
             String.format('%-13s %5d  %10.1f  %11.0f  %8.2f  %10.2f', name, tasks.size(), cpu, memory, read, written)
         }
     def heading = String.format('%-13s %5s  %10s  %11s  %8s  %10s', 'process', 'tasks', 'CPU s', 'memory MiB', 'read GB', 'written GB')
