@@ -37,6 +37,7 @@ def plan(folder: Path, row: Mapping[str, Any], **parameters: Any) -> dict[str, A
     row = {"acquisition": "a"} | {name: str(value) for name, value in row.items()}
     cells = {row[column]: row[column] for column in ("image", "mask", "sections") if row.get(column)}
     request = {
+        "workflow": {"nextflow": "none"},
         "parameters": {"input": "samplesheet.csv", "outdir": "results"} | parameters,
         "paths": cells,
         "staged": {cell: path for cell, path in cells.items() if Path(path).exists()},

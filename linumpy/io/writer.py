@@ -129,11 +129,13 @@ class PyramidBuilder:
         Slab: planes of level 0. The whole volume by default.
     n_levels : int
         Write levels below this index only, see `PyramidLayout.n_complete_levels`. All by default.
-    source_level : int
-        Level of the blocks that are given; 0 is written too, a coarser one is there already.
+    source_level : int, optional
+        Level of the blocks that are given, which is there already. By default they are of level 0 and are written.
 
-    Notes ----- Open at any time are, in the order of `blocks`, about one file of each level; in any other
-    order the result is the same and more are open.
+    Notes
+    -----
+    Open at any time are, in the order of `blocks`, about one file of each level; in any other order the result
+    is the same and more are open.
     """
 
     def __init__(
@@ -143,12 +145,13 @@ class PyramidBuilder:
         z1: int | None = None,
         *,
         n_levels: int | None = None,
-        source_level: int = 0,
+        source_level: int | None = None,
     ) -> None:
         layout = writer.layout
         self.writer = writer
         self.slab = (z0, layout.shape[0] if z1 is None else z1)
-        self.source_level = source_level
+        self.source_level = source_level or 0
+        self._first_written = 0 if source_level is None else source_level + 1
         self.n_levels = len(layout.levels) if n_levels is None else n_levels
         self._rows = [layout.slab_rows(level.index, *self.slab) for level in layout.levels]
         self._open: dict[tuple[int, Triple], tuple[Array, int]] = {}
@@ -203,7 +206,7 @@ class PyramidBuilder:
             )
 
     def _add(self, level: int, start: Triple, block: Array) -> None:
-        if level == 0 or level > self.source_level:
+        if level >= self._first_written:
             self.writer.write_block(level, *start, block)
         coarser = level + 1
         if coarser >= self.n_levels:

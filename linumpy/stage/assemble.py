@@ -110,6 +110,8 @@ def _require_whole(bounds: Sequence[tuple[int, int]], n_planes: int) -> None:
 
 def _build_coarse_levels(writer: PyramidWriter, n_levels: int) -> None:
     """Build the levels that span slabs from the coarsest that does not."""
+    if n_levels == len(writer.layout.levels):
+        return
     builder = PyramidBuilder(writer, source_level=n_levels - 1)
     for region in builder.blocks():
         z, y, x = (axis.start for axis in region)

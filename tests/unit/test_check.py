@@ -68,6 +68,7 @@ def check(tmp_path, stores):
                     link.symlink_to(source)
                 staged[cell] = str(link)
         request = {
+            "workflow": {"nextflow": "none"},
             "parameters": {"input": "s.csv", "outdir": "out"} | parameters,
             "paths": {cell: f"/data/{cell}" for cell in cells},
             "staged": staged,

@@ -138,11 +138,21 @@ def test_coarse_levels_are_means_whoever_built_them(tmp_path, uneven, uneven_res
             np.testing.assert_array_equal(level.read(), downsample(finer.read(), factor))
 
 
+def test_voxels_are_linked_into_place_not_written_again(uneven_results):
+    task_folder = uneven_results.parents[1]
+    written = [f for slab in sorted(task_folder.glob("slab_*")) for f in (slab / "corrected.ome.zarr").glob("0/c/*/0/0")]
+    assert len(written) == 3
+    for file in written:
+        store = file.relative_to(task_folder).parts[2:]
+        assert file.samefile(uneven_results.joinpath("corrected.ome.zarr", *store))
+
+
 def test_lattices_evaluate_to_the_field_that_was_divided_by(uneven_results):
     model = BiasModel.load(uneven_results / "bias")
     field = open_image(uneven_results / "bias_field.ome.zarr").read(60, 75, slice(3, 40), slice(100, 200))
     found = np.exp(model.log_bias_field(field.shape, start=(60, 3, 100)))
-    np.testing.assert_array_equal(found, field)
+    # The voxels' exponential is compiled, this one NumPy's: they may differ in the last bit or two.
+    np.testing.assert_allclose(found, field, rtol=3e-7)
 
 
 def test_omero_window_holds_the_voxels(uneven_results):
