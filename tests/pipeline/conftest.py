@@ -17,6 +17,18 @@ from tests.browser.test_report_browser import probe as probe  # a fixture
 REPOSITORY = Path(__file__).resolve().parents[2]
 NEXTFLOW = REPOSITORY / ".venv" / "bin" / "nextflow"
 
+PIPELINE = (
+    "main.nf",
+    "nextflow.config",
+    "nextflow_schema.json",
+    "assets",
+    "bin",
+    "conf",
+    "linumpy",
+    "modules",
+    "workflows",
+)
+
 # Small tasks: one core each, so that two run at a time.
 CONFIG = "process { withLabel: 'process_medium' { cpus = 1 } }\n"
 
@@ -61,7 +73,17 @@ Launch = Callable[..., Run]
 
 
 @pytest.fixture(scope="session")
-def launch() -> Launch:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the pipeline, so that what is edited while the tests run changes none of them."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    for name in PIPELINE:
+        source = REPOSITORY / name
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def launch(pipeline: Path) -> Launch:
     """Return a function that runs the pipeline in a folder, with results in ``results`` there."""
     nextflow = NEXTFLOW if NEXTFLOW.exists() else shutil.which("nextflow")
     if nextflow is None:
@@ -70,11 +92,11 @@ def launch() -> Launch:
     def run(folder: Path, *arguments: str | Path, parser: str = "v1", config: str = "", status: int | None = 0) -> Run:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "test.config").write_text(CONFIG + config)
-        command = [nextflow, "run", REPOSITORY, "-ansi-log", "false", "-c", "test.config", "--outdir", "results"]
+        command = [nextflow, "run", pipeline, "-ansi-log", "false", "-c", "test.config", "--outdir", "results"]
         done = subprocess.run(
             [str(word) for word in (*command, *arguments)],
             cwd=folder,
-            env=os.environ | {"NXF_SYNTAX_PARSER": parser},
+            env=os.environ | {"NXF_SYNTAX_PARSER": parser, "PYTHONPATH": str(pipeline)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
