@@ -9,6 +9,7 @@ correct.py --image a.ome.zarr --mask mask.ome.zarr --bias bias --z_start 0 --z_s
 import sys
 from pathlib import Path
 
+from linumpy.intensity import correction_kernels  # noqa: F401  (loaded with the rest, before anything is timed)
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.io.runtime import configure_codecs

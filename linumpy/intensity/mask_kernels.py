@@ -24,10 +24,12 @@ target.pin()  # one set of kernels, the same bits and the same cache on every ma
 
 from numba import njit  # noqa: E402  (after the target is pinned)
 
-__all__ = ["count_bins", "smooth_plane", "smooth_z"]
+__all__ = ["count_bins", "count_odd", "smooth_plane", "smooth_z"]
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
+
+LARGEST = np.finfo(np.float32).max
 
 PLANE, VECTOR, COUNTS = "float32[:, ::1]", "float32[::1]", "int64[::1]"
 
@@ -141,3 +143,23 @@ def count_bins(plane: Float32, edges: Float32, counts: Int64) -> None:
                 while bin_ < n_bins - 1 and value >= edges[bin_ + 1]:
                     bin_ += 1
                 counts[bin_] += 1
+
+
+@njit(f"void({PLANE}, {COUNTS})", cache=True, nogil=True)
+def count_odd(plane: Float32, counts: Int64) -> None:
+    """Add the voxels of a plane that are not finite, negative (minus infinity too) and zero to ``counts[0:3]``."""
+    n_infinite = n_negative = n_zero = 0
+    for y in range(plane.shape[0]):
+        row = plane[y]
+        infinite = negative = zero = np.int32(0)
+        for x in range(row.size):
+            value = row[x]
+            infinite += np.int32(not (abs(value) <= LARGEST))
+            negative += np.int32(value < 0)
+            zero += np.int32(value == 0)
+        n_infinite += infinite
+        n_negative += negative
+        n_zero += zero
+    counts[0] += n_infinite
+    counts[1] += n_negative
+    counts[2] += n_zero

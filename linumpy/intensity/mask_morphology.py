@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,9 @@ from numpy.typing import NDArray
 __all__ = ["close_along_z", "disk", "fill_and_close", "keep_large"]
 
 UInt8 = NDArray[np.uint8]
+
+BAND_BYTES = 1 << 17
+"""Of a plane, combined at a time."""
 
 
 def disk(radius: int) -> UInt8:
@@ -85,6 +87,19 @@ def close_along_z(planes: Iterable[UInt8], n_planes: int, reach: int) -> Iterato
             n_taken += 1
         while n_taken - len(masks) < first:
             masks.popleft()
-        dilated.append(reduce(np.bitwise_or, masks))
+        dilated.append(_combined(np.bitwise_or, masks))
         if z >= reach:
-            yield reduce(np.bitwise_and, dilated)
+            yield _combined(np.bitwise_and, dilated)
+
+
+def _combined(operation: np.ufunc, planes: Iterable[UInt8]) -> UInt8:
+    """Combine planes one after the other into a new one, band by band, so that a band stays in the cache."""
+    first, *others = planes
+    result = np.empty_like(first)
+    n_rows = max(1, BAND_BYTES // result.shape[1])
+    for y in range(0, len(result), n_rows):
+        band = slice(y, y + n_rows)
+        result[band] = first[band]
+        for plane in others:
+            operation(result[band], plane[band], out=result[band])
+    return result

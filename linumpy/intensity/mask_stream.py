@@ -121,6 +121,7 @@ class _Stream:
         self.reads = [0] * len(bounds)
         self.trusted: tuple[int, float] | None = None  # the section to borrow from, and its threshold
         self.has_looked_ahead = False
+        self.tallies = [Tally() for _ in range(settings.n_workers)]
 
     def blocks(self, on_section: Callable[[SectionMask], None] | None) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         """Gather finished planes into blocks that end with their section."""
@@ -181,12 +182,13 @@ class _Stream:
         """Smooth a section, into `kept` if given, and count its voxels."""
         self.reads[index] += 1
         start, stop = self.bounds[index]
-        tallies = [Tally() for _ in range(self.settings.n_workers)]
+        for tally in self.tallies:
+            tally.clear()
         block = None if kept is not None else self._empty_block(stop - start)
         for z, n in self._block_ranges(start, stop):
             out = kept[z - start : z - start + n] if kept is not None else block[:n]  # type: ignore[index]
-            smoother.smooth(z, out, tallies)
-        return SectionHistogram.of(tallies)
+            smoother.smooth(z, out, self.tallies)
+        return SectionHistogram.of(self.tallies)
 
     def _again(self, index: int, kept: Float32 | None) -> SmoothedBlocks:
         """Return the section's smoothed planes once more, from memory or from another read."""

@@ -58,6 +58,13 @@ class Tally:
         self.counts = np.zeros(N_KEYS, np.int64)  # untouched pages take no memory
         self.extremes = np.array([np.inf, -np.inf], np.float32)
 
+    def clear(self) -> None:
+        """Forget what was counted; only the keys that were met are touched."""
+        if self.extremes[0] <= self.extremes[1]:
+            first, last = _keys(self.extremes)
+            self.counts[first : last + 1] = 0
+        self.extremes[:] = np.inf, -np.inf
+
 
 @dataclass(frozen=True)
 class SectionHistogram:

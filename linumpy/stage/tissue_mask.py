@@ -139,6 +139,16 @@ class _Tap:
         return block
 
     def _count(self, block: NDArray[Any]) -> None:
+        if block.dtype == np.float32:
+            from linumpy.intensity.mask_kernels import count_odd
+
+            found = np.zeros(3, np.int64)
+            for plane in block:
+                count_odd(plane, found)
+            self.counts.not_finite += int(found[0])
+            self.counts.negative += int(found[1])
+            self.counts.zero += int(found[2])
+            return
         if block.dtype.kind == "f":
             self.counts.not_finite += block.size - int(np.count_nonzero(np.isfinite(block)))
         if block.dtype.kind != "u":
