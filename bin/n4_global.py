@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Fit the bias field of the stack on what the sections' fields leave, and gather the whole field.
 
-n4_global.py --samples samples --section_fits sections_000000.json --mode two_pass --spline_distance_mm 10 \
-    --n_iterations 50,50,50,50 --backend native --threads 2 --output bias
+n4_global.py --samples samples --section_fits sections_000000.json --mode two_pass --harmonise gain \
+    --spline_distance_mm 10 --n_iterations 50,50,50,50 --shading_mm 3 --depth_profile true --backend native \
+    --threads 2 --output bias
 """
 
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from linumpy.stage.fit import FitSettings, fit_stack
 from linumpy.stage.samples import Samples
-from linumpy.stage.script import integers, parser, run
+from linumpy.stage.script import boolean, integers, parser, run
 
 
 def parse_args(argv=None):
@@ -25,7 +26,10 @@ def parse_args(argv=None):
     )
     arguments.add_argument("--mode", choices=["two_pass", "per_section", "global"], required=True)
     arguments.add_argument("--spline_distance_mm", type=float, required=True, help="knot distance of the first level")
-    arguments.add_argument("--n_iterations", type=integers, required=True, help="most iterations of each level")
+    arguments.add_argument("--harmonise", choices=["gain", "none"], required=True, help="gain: a factor per section")
+    arguments.add_argument("--n_iterations", type=integers, required=True, help="most of each level; empty: chosen")
+    arguments.add_argument("--shading_mm", type=float, required=True, help="smallest span across XY; 0: no limit")
+    arguments.add_argument("--depth_profile", type=boolean, required=True, help="true or false")
     arguments.add_argument("--backend", choices=["native", "cpu", "gpu"], required=True)
     arguments.add_argument("--threads", type=int, required=True)
     arguments.add_argument("--output", type=Path, required=True, help="folder of the bias field, made")
@@ -34,9 +38,18 @@ def parse_args(argv=None):
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    settings = FitSettings(args.spline_distance_mm, args.n_iterations, args.backend, args.threads)
+    settings = FitSettings(
+        spline_distance_mm=args.spline_distance_mm,
+        n_iterations=args.n_iterations,
+        shading_mm=args.shading_mm,
+        depth_profile=args.depth_profile,
+        backend=args.backend,
+        workers=args.threads,
+    )
     fitted = None if args.mode == "per_section" else settings
-    return run(lambda: fit_stack(Samples(args.samples), args.section_fits, fitted, args.output))
+    return run(
+        lambda: fit_stack(Samples(args.samples), args.section_fits, fitted, args.harmonise == "gain", args.output)
+    )
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from linumpy.io.ome_zarr import Image, open_image, open_mask
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.n4.grid import SampleGrid
 from linumpy.plan.samplesheet import Row, read_sections
+from linumpy.stage.fit import FitSettings, usual_depth
 
 __all__ = ["StagedFiles", "code_digest", "output_layout", "plan_acquisition"]
 
@@ -193,11 +194,31 @@ def _plan(
     n_missing: int,
     origin: list[str],
 ) -> dict[str, Any]:
-    shrink = _triple(parameters["shrink_factor"])
-    largest = max((z_stop - z_start for z_start, z_stop in sections))
-    section_shape = (largest, *image.shape[1:])
-    section_shrink = _bounded_shrink(section_shape, shrink, parameters["max_fit_voxels"])
-    stack_shrink = _bounded_shrink(image.shape, shrink, parameters["max_fit_voxels"])
+    of_section, of_stack = (
+        FitSettings(
+            spline_distance_mm=parameters[f"spline_distance_{what}_mm"],
+            n_iterations=None if parameters["n_iterations"] == "auto" else tuple(parameters["n_iterations"]),
+            shading_mm=parameters[f"shading_{what}_mm"],
+            depth_profile=parameters["depth_profile"],
+            backend=parameters["backend"],
+            workers=None,
+        )
+        for what in ("section", "global")
+    )
+    shrink = None if parameters["shrink_factor"] == "auto" else _triple(parameters["shrink_factor"])
+    most = {"max_samples": parameters["max_fit_voxels"]}
+    deepest = max((z_stop - z_start for z_start, z_stop in sections))
+    section_shape = (deepest, *image.shape[1:])
+    section_choice = of_section.choose(section_shape, image.voxel_size_mm, shrink, **most)
+    stack_choice = of_stack.choose(
+        image.shape, image.voxel_size_mm, shrink, section_planes=usual_depth(sections), **most
+    )
+    choices = {"per_section": [section_choice], "global": [stack_choice]}.get(
+        parameters["mode"], [section_choice, stack_choice]
+    )
+    warnings = warnings + [
+        {"code": "lattice", "message": message, "section": None} for choice in choices for message in choice.warnings
+    ]
     selection = {
         "channel": "" if image.channel is None else image.channel,
         "timepoint": "" if image.timepoint is None else image.timepoint,
@@ -205,16 +226,21 @@ def _plan(
         "origin": origin,
     }
     fit = {
-        "n_iterations": _joined(parameters["n_iterations"]),
+        "n_iterations": "" if of_section.n_iterations is None else _joined(of_section.n_iterations),
+        "depth_profile": parameters["depth_profile"],
         "backend": parameters["backend"],
         "origin": origin,
     }
     output = {name: parameters[name] for name in ("output_dtype", "ome_zarr_version")}
     layout = output_layout(image, output)
     slabs = _slabs(layout, parameters["slab_planes"])
-    samples = math.prod(SampleGrid.of(section_shape, section_shrink).size)
-    batches = _batches(len(sections), samples, parameters) if parameters["mode"] != "global" else []
-    stack_samples = math.prod(SampleGrid.of(image.shape, stack_shrink).size)
+    samples = math.prod(SampleGrid.of(section_shape, section_choice.shrink_factor).size)
+    batches = (
+        _batches(len(sections), samples * sum(section_choice.n_iterations), parameters)
+        if parameters["mode"] != "global"
+        else []
+    )
+    stack_samples = math.prod(SampleGrid.of(image.shape, stack_choice.shrink_factor).size)
     shard_mb = math.prod(layout.levels[0].file_grid) * 4 / 2**20
     return {
         "id": row.acquisition,
@@ -224,8 +250,8 @@ def _plan(
         | {name: parameters[name] for name in _MASK_PARAMETERS}
         | {
             "sections": ",".join(f"{z_start}:{z_stop}" for z_start, z_stop in sections),
-            "section_shrink": _joined(section_shrink),
-            "stack_shrink": _joined(stack_shrink),
+            "section_shrink": _joined(section_choice.shrink_factor),
+            "stack_shrink": _joined(stack_choice.shrink_factor),
             "end_stride": _end_stride(image.shape),
             "max_mb": MASK_MB,
             "memory_mb": _bucket(INTERPRETER_MB + _mask_mb(image, sections, parameters)),
@@ -236,7 +262,8 @@ def _plan(
                 "first": first,
                 "last": last,
                 "n_batches": len(batches),
-                "spline_distance_mm": parameters["spline_distance_section_mm"],
+                "spline_distance_mm": of_section.spline_distance_mm,
+                "shading_mm": of_section.shading_mm,
                 "memory_mb": _bucket(INTERPRETER_MB + samples * 64 / 2**20),
             }
             for first, last in batches
@@ -244,7 +271,9 @@ def _plan(
         "n4_global": fit
         | {
             "mode": parameters["mode"],
-            "spline_distance_mm": parameters["spline_distance_global_mm"],
+            "harmonise": parameters["harmonise"],
+            "spline_distance_mm": of_stack.spline_distance_mm,
+            "shading_mm": of_stack.shading_mm,
             "memory_mb": _bucket(INTERPRETER_MB + stack_samples * 64 / 2**20),
         },
         "correct": [
@@ -264,7 +293,9 @@ def _plan(
         "report": {
             "acquisition": row.acquisition,
             "parameters": {name: value for name, value in parameters.items() if name not in _NOT_REPORTED},
-            "chosen": _chosen(shrink, section_shrink, stack_shrink, parameters),
+            "chosen": [
+                {"what": what, "value": value, "why": why} for choice in choices for what, value, why in choice.reasons
+            ],
             "warnings": warnings,
             "missing_chunks": n_missing,
             "mask_given": bool(row.mask),
@@ -284,15 +315,6 @@ _MASK_PARAMETERS = (
     "ome_zarr_version",
 )
 _NOT_REPORTED = ("input", "outdir", "publish_mode", "help", "sections_per_task", "slab_planes")
-
-
-def _bounded_shrink(shape: Triple, shrink: Triple, most: int) -> Triple:
-    """Grow the shrink by whole multiples until the samples are few enough."""
-    for multiple in range(1, max(shape) + 1):
-        grown = (shrink[0] * multiple, shrink[1] * multiple, shrink[2] * multiple)
-        if math.prod(SampleGrid.of(shape, grown).size) <= most:
-            return grown
-    return shape
 
 
 def _end_stride(shape: Triple) -> int:
@@ -319,11 +341,11 @@ def _mask_mb(image: Image, sections: Sections, parameters: Mapping[str, Any]) ->
     return math.ceil(needed.bytes / 2**20)
 
 
-def _batches(n_sections: int, samples: int, parameters: Mapping[str, Any]) -> list[tuple[int, int]]:
+def _batches(n_sections: int, sample_iterations: int, parameters: Mapping[str, Any]) -> list[tuple[int, int]]:
     """First and last section of each N4_SECTION task."""
     size = parameters["sections_per_task"]
     if size is None:
-        seconds = samples * sum(parameters["n_iterations"]) * SECONDS_PER_SAMPLE_AND_ITERATION[parameters["backend"]]
+        seconds = sample_iterations * SECONDS_PER_SAMPLE_AND_ITERATION[parameters["backend"]]
         size = max(1, round(BATCH_SECONDS / max(seconds, 1e-3)))
     return [(first, min(first + size, n_sections) - 1) for first in range(0, n_sections, size)]
 
@@ -335,20 +357,6 @@ def _slabs(layout: PyramidLayout, slab_planes: int | None) -> list[tuple[int, in
     wanted = slab_planes or max(row_depth, min(SLAB_PLANES, SLAB_VOXELS // (rows * columns)))
     depth = row_depth * max(1, -(-wanted // row_depth) if slab_planes else wanted // row_depth)
     return [(z_start, min(z_start + depth, n_planes)) for z_start in range(0, n_planes, depth)]
-
-
-def _chosen(
-    shrink: Triple, section_shrink: Triple, stack_shrink: Triple, parameters: Mapping[str, Any]
-) -> list[dict[str, str]]:
-    limit = f"max_fit_voxels is {parameters['max_fit_voxels']}"
-    return [
-        {
-            "what": f"shrink factor of {what} (z,y,x)",
-            "value": _joined(chosen),
-            "why": "as given" if chosen == shrink else f"grown from {_joined(shrink)}: {limit}",
-        }
-        for what, chosen in (("the sections", section_shrink), ("the stack", stack_shrink))
-    ]
 
 
 def _triple(values: list[int]) -> Triple:

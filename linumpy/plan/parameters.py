@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,6 +89,8 @@ def _coerce(value: Any, prop: Mapping[str, Any]) -> Any:
     """Turn text into the schema's type where it reads as one; anything else stays, for the schema to refuse."""
     kinds = [prop["type"]] if isinstance(prop["type"], str) else prop["type"]
     if "array" in kinds:
+        if "string" in kinds and isinstance(value, str) and re.search(prop["pattern"], value.strip()):
+            return value.strip()
         if isinstance(value, str):
             value = value.strip("[] ").replace(" ", ",").split(",")
         items = value if isinstance(value, list) else [value]

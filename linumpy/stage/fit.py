@@ -1,52 +1,97 @@
-"""N4_SECTION and N4_GLOBAL: from samples to lattices.
+"""N4_SECTION and N4_GLOBAL: from samples to lattices and gains.
 
-A section is fitted on its own samples. The stack is fitted on its samples after the sections' fields are divided out of
-them, by the function that later divides them out of the voxels.
+A section is fitted on its own samples. The sections then get their gains from the planes at the cuts, and the stack is
+fitted on its samples after the sections' fields are divided out of them, by the function that later divides them out
+of the voxels.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from linumpy.gpu import GPU_AVAILABLE
 from linumpy.intensity.bias_model import BiasModel, read_json, write_json
 from linumpy.intensity.correction import correct_block
+from linumpy.intensity.depth_profile import fit_section, smooth_along_depth
+from linumpy.intensity.harmonise import KEPT_SECTIONS, Harmonisation, harmonise, keep_median
+from linumpy.intensity.sections import Sections
 from linumpy.n4.fit import fit_log_bias_field
-from linumpy.n4.grid import SampleGrid, n_control_points
+from linumpy.plan.choices import FitChoice, choose_fit
 from linumpy.stage.samples import Samples
 
-__all__ = ["FitSettings", "fit_sections", "fit_stack", "require_backend"]
+__all__ = [
+    "FitSettings",
+    "complete_bias",
+    "fit_section_samples",
+    "fit_sections",
+    "fit_stack",
+    "require_backend",
+    "usual_depth",
+]
 
 logger = logging.getLogger(__name__)
+
+Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How N4 fits.
+    """How N4 fits; None chooses from the data, see :func:`linumpy.plan.choices.choose_fit`.
 
     Parameters
     ----------
-    spline_distance_mm : float
+    spline_distance_mm : float or None
         Knot distance of the first level.
-    n_iterations : tuple of int
+    n_iterations : tuple of int or None
         Most iterations of each level.
+    shading_mm : float or None
+        Smallest span across XY, 0 for no limit.
+    depth_profile : bool
+        Measure the decay along a section's depth before N4, and average along Z what N4 sees.
     backend : str
         ``native``, ``cpu`` or ``gpu``.
-    workers : int
+    workers : int or None
         Threads.
     """
 
-    spline_distance_mm: float
-    n_iterations: tuple[int, ...]
+    spline_distance_mm: float | None
+    n_iterations: tuple[int, ...] | None
+    shading_mm: float | None
+    depth_profile: bool
     backend: str
-    workers: int
+    workers: int | None
+
+    def choose(
+        self,
+        shape: Triple,
+        voxel_size_mm: Sequence[float],
+        shrink_factor: Triple | None,
+        *,
+        section_planes: int | None = None,
+        **limits: int,
+    ) -> FitChoice:
+        """Complete the settings for a section of this shape, or for a stack whose sections have `section_planes`."""
+        return choose_fit(
+            shape,
+            voxel_size_mm,
+            section_planes=section_planes,
+            shrink_factor=shrink_factor,
+            spline_distance_mm=self.spline_distance_mm,
+            n_iterations=self.n_iterations,
+            shading_mm=self.shading_mm,
+            depth_profile=self.depth_profile,
+            isotropic=self.backend == "cpu",
+            **limits,
+        )
+
+
+def usual_depth(sections: Sections) -> int:
+    """Return the planes of the middling section."""
+    return sorted(z_stop - z_start for z_start, z_stop in sections)[len(sections) // 2]
 
 
 def require_backend(backend: str) -> None:
@@ -67,19 +112,19 @@ def require_backend(backend: str) -> None:
 def fit_sections(samples: Samples, sections: Sequence[int], settings: FitSettings, output: Path) -> None:
     """Fit sections and write a JSON list of ``{"index", "fit"}``; ``fit`` is null for a section without tissue."""
     require_backend(settings.backend)
-    geometry = samples.geometry
     fits = []
     for index in sections:
-        z_start, z_stop = geometry.sections[index]
-        image, mask = samples.section(index)
-        fit = _fit(image, mask, geometry.section_grid(index), geometry.voxel_size_mm, (z_start, 0, 0), settings)
+        fit = fit_section_samples(samples, index, settings)
         fits.append({"index": index, "fit": fit})
+        z_start, z_stop = samples.geometry.sections[index]
         logger.info("section %d (planes %d to %d): %s", index, z_start, z_stop, _outcome(fit))
     write_json(output, fits)
 
 
-def fit_stack(samples: Samples, section_fits: Sequence[Path], settings: FitSettings | None, output: Path) -> None:
-    """Fit the stack on what the sections' fields leave, and write the whole bias field.
+def fit_stack(
+    samples: Samples, section_fits: Sequence[Path], settings: FitSettings | None, with_gains: bool, output: Path
+) -> None:
+    """Gather the sections' fits, give the sections their gains, fit the stack, and write the whole bias field.
 
     Parameters
     ----------
@@ -89,6 +134,8 @@ def fit_stack(samples: Samples, section_fits: Sequence[Path], settings: FitSetti
         What :func:`fit_sections` wrote, all sections in any order; none where the sections are not fitted.
     settings : FitSettings or None
         None leaves the stack unfitted.
+    with_gains : bool
+        Harmonise the sections.
     output : Path
         Folder of the bias field, see :class:`linumpy.intensity.bias_model.BiasModel`.
 
@@ -97,50 +144,102 @@ def fit_stack(samples: Samples, section_fits: Sequence[Path], settings: FitSetti
     ValueError
         If a section's fit is missing.
     """
-    geometry = samples.geometry
-    n_sections = len(geometry.sections)
+    if settings is not None:
+        require_backend(settings.backend)
+    n_sections = len(samples.geometry.sections)
     fits: dict[int, Any] = dict.fromkeys(range(n_sections)) if not section_fits else {}
     for path in sorted(section_fits):
         fits |= {stored["index"]: stored["fit"] for stored in read_json(path)}
     if sorted(fits) != list(range(n_sections)):
         missing = sorted(set(range(n_sections)) - set(fits))
         raise ValueError(f"the fits of sections {missing} are missing; all {n_sections} are needed")
-    bias = BiasModel(
-        sections=geometry.sections,
-        voxel_size_mm=geometry.voxel_size_mm,
-        section_fits=tuple(fits[i] for i in range(n_sections)),
-        gains=(1.0,) * n_sections,
-    )
-    if settings is not None:
-        require_backend(settings.backend)
-        image, mask = samples.stack()
-        grid = geometry.stack_grid
-        log_bias_field = bias.log_bias_field(grid.size, start=grid.start, step=grid.step)
-        corrected = correct_block(image, log_bias_field)
-        fit = _fit(corrected, mask, grid, geometry.voxel_size_mm, (0, 0, 0), settings)
-        logger.info("stack: %s", _outcome(fit))
-        bias = BiasModel(bias.sections, bias.voxel_size_mm, bias.section_fits, bias.gains, fit)
+    bias, _ = complete_bias(samples, [fits[i] for i in range(n_sections)], settings, with_gains)
     bias.save(output)
 
 
-def _fit(
-    image: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    grid: SampleGrid,
-    voxel_size_mm: tuple[float, float, float],
-    offset: tuple[int, int, int],
-    settings: FitSettings,
-) -> dict[str, Any] | None:
-    fit = fit_log_bias_field(
-        image,
-        mask,
-        n_control_points=n_control_points(grid.shape, voxel_size_mm, settings.spline_distance_mm),
-        n_iterations=settings.n_iterations,
-        origin_mm=grid.origin_mm(voxel_size_mm, offset),
-        spacing_mm=grid.spacing_mm(voxel_size_mm),
-        backend=settings.backend,
-        workers=settings.workers,
-    )
+def complete_bias(
+    samples: Samples,
+    section_fits: Sequence[Mapping[str, Any] | None],
+    settings: FitSettings | None,
+    with_gains: bool,
+    *,
+    kept_sections: float = KEPT_SECTIONS,
+) -> tuple[BiasModel, Harmonisation | None]:
+    """Complete the sections' fits to the whole bias field: gains, stack, and the constant that keeps the median.
+
+    Parameters
+    ----------
+    samples : Samples
+        Samples of the acquisition.
+    section_fits : sequence of dict or None
+        A section each.
+    settings : FitSettings or None
+        Of the stack; None leaves it unfitted.
+    with_gains : bool
+        Harmonise the sections.
+    kept_sections : float
+        Waves of the brightness longer than this many sections are kept by the gains.
+
+    Returns
+    -------
+    bias : BiasModel
+    harmonisation : Harmonisation or None
+        None without gains.
+    """
+    geometry = samples.geometry
+    grid = geometry.stack_grid
+    n_sections = len(geometry.sections)
+    bias = BiasModel(geometry.sections, geometry.voxel_size_mm, tuple(section_fits), (1.0,) * n_sections)
+    harmonisation = None
+    if with_gains:
+        bias, harmonisation = harmonise(bias, samples.end_plane, geometry.end_stride, kept_sections=kept_sections)
+    image, mask = samples.stack()
+    if settings is not None:
+        choice = settings.choose(
+            geometry.shape,
+            geometry.voxel_size_mm,
+            geometry.stack_shrink,
+            section_planes=usual_depth(geometry.sections),
+        )
+        even = correct_block(image, bias.log_bias_field(grid.size, start=grid.start, step=grid.step))
+        fit = fit_log_bias_field(
+            smooth_along_depth(even, mask, choice.depth_smoothing),
+            mask,
+            n_control_points=choice.n_control_points,
+            n_iterations=choice.n_iterations,
+            refinements=choice.refinements,
+            origin_mm=grid.origin_mm(geometry.voxel_size_mm),
+            spacing_mm=grid.spacing_mm(geometry.voxel_size_mm),
+            backend=settings.backend,
+            workers=settings.workers,
+        )
+        bias = replace(bias, global_fit=fit.to_dict() if fit.n_voxels else None)
+        logger.info("stack: %s", _outcome(bias.global_fit))
+    if harmonisation is not None:
+        log_bias_field = bias.log_bias_field(grid.size, start=grid.start, step=grid.step)
+        bias = keep_median(bias, harmonisation.has_tissue, image, mask, log_bias_field)
+    return bias, harmonisation
+
+
+def fit_section_samples(samples: Samples, index: int, settings: FitSettings) -> dict[str, Any] | None:
+    """Fit one section on its samples; None where it has no tissue."""
+    geometry = samples.geometry
+    grid = geometry.section_grid(index)
+    choice = settings.choose(grid.shape, geometry.voxel_size_mm, geometry.section_shrink)
+    image, mask = samples.section(index)
+    given: dict[str, Any] = {
+        "n_control_points": choice.n_control_points,
+        "n_iterations": choice.n_iterations,
+        "refinements": choice.refinements,
+        "origin_mm": grid.origin_mm(geometry.voxel_size_mm, (geometry.sections[index][0], 0, 0)),
+        "spacing_mm": grid.spacing_mm(geometry.voxel_size_mm),
+        "backend": settings.backend,
+        "workers": settings.workers,
+    }
+    if settings.depth_profile:
+        fit = fit_section(image, mask, depth_smoothing=choice.depth_smoothing, **given)
+    else:
+        fit = fit_log_bias_field(image, mask, **given)
     return fit.to_dict() if fit.n_voxels else None
 
 

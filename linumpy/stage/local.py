@@ -5,7 +5,7 @@ For benchmarks, tests and tuning. It needs the volume, its mask, the samples and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.intensity.correction import correct_block
-from linumpy.intensity.depth_profile import fit_section, smooth_along_depth
-from linumpy.intensity.harmonise import KEPT_SECTIONS, Harmonisation, harmonise, keep_median
+from linumpy.intensity.harmonise import KEPT_SECTIONS, Harmonisation
 from linumpy.intensity.sections import Sections, section_bounds
 from linumpy.intensity.tissue_mask import compute_tissue_mask
-from linumpy.n4.fit import fit_log_bias_field
-from linumpy.n4.grid import SampleGrid
-from linumpy.plan.choices import FitChoice, choose_fit
+from linumpy.plan.choices import FitChoice
+from linumpy.stage.fit import FitSettings, complete_bias, fit_section_samples, usual_depth
 from linumpy.stage.samples import KINDS, SampleGeometry, Samples
 
 __all__ = [
@@ -57,8 +55,8 @@ class CorrectionParameters:
         Most iterations of each level of both fits.
     shading_section_mm, shading_global_mm : float, optional
         Smallest span across XY of each fit; 0 for no limit.
-    depth_profile : str
-        ``median`` measures each section's decay before N4, ``none`` leaves it to N4.
+    depth_profile : bool
+        Measure each section's decay before N4.
     harmonise : str
         ``gain`` or ``none``.
     kept_sections : float
@@ -77,13 +75,13 @@ class CorrectionParameters:
     smoothing_sigma_z: float = 1.0
     closing_radius: int = 3
     z_closing_sections: int = 2
-    shrink_factor: int | Sequence[int] | None = None
+    shrink_factor: int | Triple | None = None
     spline_distance_section_mm: float | None = None
     spline_distance_global_mm: float | None = None
     n_iterations: tuple[int, ...] | None = None
     shading_section_mm: float | None = None
     shading_global_mm: float | None = None
-    depth_profile: str = "median"
+    depth_profile: bool = True
     harmonise: str = "gain"
     kept_sections: float = KEPT_SECTIONS
     max_fit_voxels: int = 32_000_000
@@ -101,7 +99,7 @@ class CorrectionParameters:
             n_iterations=(50, 50, 50, 50),
             shading_section_mm=0.0,
             shading_global_mm=0.0,
-            depth_profile="none",
+            depth_profile=False,
             harmonise="none",
         )
         return replace(recipe, **changes)
@@ -202,9 +200,7 @@ def correct_array(
     geometry = SampleGeometry(
         shape, voxel_size_mm, bounds, section_choice.shrink_factor, stack_choice.shrink_factor, END_STRIDE
     )
-    bias, harmonisation = bias_of_samples(
-        MemorySamples(geometry, volume, mask), section_choice, stack_choice, parameters
-    )
+    bias, harmonisation = bias_of_samples(MemorySamples(geometry, volume, mask), parameters)
     log_bias_field = bias.log_bias_field(shape)
     return Correction(
         bias=bias,
@@ -217,50 +213,42 @@ def correct_array(
     )
 
 
+def fit_settings(parameters: CorrectionParameters) -> tuple[FitSettings, FitSettings]:
+    """Return how the sections and how the stack are fitted."""
+    shared: dict[str, Any] = {
+        "n_iterations": parameters.n_iterations,
+        "depth_profile": parameters.depth_profile,
+        "backend": parameters.backend,
+        "workers": parameters.workers,
+    }
+    return (
+        FitSettings(parameters.spline_distance_section_mm, shading_mm=parameters.shading_section_mm, **shared),
+        FitSettings(parameters.spline_distance_global_mm, shading_mm=parameters.shading_global_mm, **shared),
+    )
+
+
 def fit_choices(
     shape: Triple, sections: Sections, voxel_size_mm: VoxelSize, parameters: CorrectionParameters
 ) -> tuple[FitChoice, FitChoice]:
-    """Return how the sections and the stack are fitted."""
-    planes = sorted(z_stop - z_start for z_start, z_stop in sections)
+    """Return what is chosen for the deepest section and for the stack."""
+    of_section, of_stack = fit_settings(parameters)
+    deepest = max(z_stop - z_start for z_start, z_stop in sections)
     shrink = parameters.shrink_factor
-    if isinstance(shrink, int):
-        shrink = (shrink,) * 3
-    choose: Callable[..., FitChoice] = lambda shape, **given: choose_fit(  # noqa: E731
-        shape,
-        voxel_size_mm,
-        shrink_factor=shrink,
-        n_iterations=parameters.n_iterations,
-        depth_profile=parameters.depth_profile != "none",
-        isotropic=parameters.backend == "cpu",
-        max_samples=parameters.max_fit_voxels,
-        **given,
-    )
+    shrink = (shrink,) * 3 if isinstance(shrink, int) else shrink
+    most = {"max_samples": parameters.max_fit_voxels}
     return (
-        choose(
-            (planes[-1], *shape[1:]),
-            spline_distance_mm=parameters.spline_distance_section_mm,
-            shading_mm=parameters.shading_section_mm,
-        ),
-        choose(
-            shape,
-            section_planes=planes[len(planes) // 2],
-            spline_distance_mm=parameters.spline_distance_global_mm,
-            shading_mm=parameters.shading_global_mm,
-        ),
+        of_section.choose((deepest, *shape[1:]), voxel_size_mm, shrink, **most),
+        of_stack.choose(shape, voxel_size_mm, shrink, section_planes=usual_depth(sections), **most),
     )
 
 
-def bias_of_samples(
-    samples: Samples, section_choice: FitChoice, stack_choice: FitChoice, parameters: CorrectionParameters
-) -> tuple[BiasModel, Harmonisation | None]:
+def bias_of_samples(samples: Samples, parameters: CorrectionParameters) -> tuple[BiasModel, Harmonisation | None]:
     """Estimate the whole bias field of an acquisition from its samples.
 
     Parameters
     ----------
     samples : Samples
-        Samples of the acquisition, on the grids of the choices.
-    section_choice, stack_choice : FitChoice
-        How to fit.
+        Samples of the acquisition, on the grids of :func:`fit_choices`.
     parameters : CorrectionParameters
         What to do.
 
@@ -270,57 +258,15 @@ def bias_of_samples(
     harmonisation : Harmonisation or None
         None where there are no gains.
     """
-    geometry = samples.geometry
-    n = len(geometry.sections)
-    fits: list[dict[str, Any] | None] = [None] * n
-    if parameters.mode != "global":
-        fits = [_fit_one(samples, index, section_choice, parameters) for index in range(n)]
-    bias = BiasModel(geometry.sections, geometry.voxel_size_mm, tuple(fits), (1.0,) * n)
-    harmonisation = None
-    if parameters.harmonise != "none":
-        bias, harmonisation = harmonise(
-            bias, samples.end_plane, geometry.end_stride, kept_sections=parameters.kept_sections
-        )
-    image, mask = samples.stack()
-    grid = geometry.stack_grid
-    if parameters.mode != "per_section":
-        flat = correct_block(image, bias.log_bias_field(grid.size, start=grid.start, step=grid.step))
-        fit = fit_log_bias_field(
-            smooth_along_depth(flat, mask, stack_choice.depth_smoothing),
-            mask,
-            **_fit_settings(stack_choice, parameters),
-            origin_mm=grid.origin_mm(geometry.voxel_size_mm),
-            spacing_mm=grid.spacing_mm(geometry.voxel_size_mm),
-        )
-        bias = replace(bias, global_fit=fit.to_dict() if fit.n_voxels else None)
-    if harmonisation is not None:
-        log_bias_field = bias.log_bias_field(grid.size, start=grid.start, step=grid.step)
-        bias = keep_median(bias, harmonisation.has_tissue, image, mask, log_bias_field)
-    return bias, harmonisation
-
-
-def _fit_one(
-    samples: Samples, index: int, choice: FitChoice, parameters: CorrectionParameters
-) -> dict[str, Any] | None:
-    geometry = samples.geometry
-    image, mask = samples.section(index)
-    grid: SampleGrid = geometry.section_grid(index)
-    settings = _fit_settings(choice, parameters) | {
-        "origin_mm": grid.origin_mm(geometry.voxel_size_mm, (geometry.sections[index][0], 0, 0)),
-        "spacing_mm": grid.spacing_mm(geometry.voxel_size_mm),
-    }
-    if parameters.depth_profile == "none":
-        fit = fit_log_bias_field(image, mask, **settings)
-    else:
-        fit = fit_section(image, mask, depth_smoothing=choice.depth_smoothing, **settings)
-    return fit.to_dict() if fit.n_voxels else None
-
-
-def _fit_settings(choice: FitChoice, parameters: CorrectionParameters) -> dict[str, Any]:
-    return {
-        "n_control_points": choice.n_control_points,
-        "n_iterations": choice.n_iterations,
-        "refinements": choice.refinements,
-        "backend": parameters.backend,
-        "workers": parameters.workers,
-    }
+    of_section, of_stack = fit_settings(parameters)
+    n_sections = len(samples.geometry.sections)
+    fits = [
+        None if parameters.mode == "global" else fit_section_samples(samples, i, of_section) for i in range(n_sections)
+    ]
+    return complete_bias(
+        samples,
+        fits,
+        None if parameters.mode == "per_section" else of_stack,
+        parameters.harmonise == "gain",
+        kept_sections=parameters.kept_sections,
+    )

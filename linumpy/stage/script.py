@@ -65,9 +65,9 @@ def _log_spent(start_cpu: float, seconds: float) -> None:
     )
 
 
-def integers(text: str) -> tuple[int, ...]:
-    """Read ``50,50,50``."""
-    return tuple(int(item) for item in text.split(","))
+def integers(text: str) -> tuple[int, ...] | None:
+    """Read ``50,50,50``; empty is not given."""
+    return tuple(int(item) for item in text.split(",")) if text else None
 
 
 def floats(text: str) -> tuple[float, ...] | None:
@@ -77,7 +77,7 @@ def floats(text: str) -> tuple[float, ...] | None:
 
 def triple(text: str) -> tuple[int, int, int]:
     """Read ``4,4,4`` (z,y,x)."""
-    z, y, x = integers(text)
+    z, y, x = (int(item) for item in text.split(","))
     return z, y, x
 
 

@@ -18,8 +18,11 @@ process N4_GLOBAL {
         --samples ${samples} \\
         --section_fits ${section_fits} \\
         --mode ${settings.mode} \\
+        --harmonise ${settings.harmonise} \\
         --spline_distance_mm ${settings.spline_distance_mm} \\
-        --n_iterations ${settings.n_iterations} \\
+        --n_iterations '${settings.n_iterations}' \\
+        --shading_mm ${settings.shading_mm} \\
+        --depth_profile ${settings.depth_profile} \\
         --backend ${settings.backend} \\
         --threads ${task.cpus} \\
         --output results/${id}/bias

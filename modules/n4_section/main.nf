@@ -19,7 +19,9 @@ process N4_SECTION {
         --first ${settings.first} \\
         --last ${settings.last} \\
         --spline_distance_mm ${settings.spline_distance_mm} \\
-        --n_iterations ${settings.n_iterations} \\
+        --n_iterations '${settings.n_iterations}' \\
+        --shading_mm ${settings.shading_mm} \\
+        --depth_profile ${settings.depth_profile} \\
         --backend ${settings.backend} \\
         --threads ${task.cpus} \\
         --output sections_${settings.first.toString().padLeft(6, '0')}.json

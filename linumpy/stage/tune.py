@@ -1,0 +1,215 @@
+"""Tuning: candidates of settings tried on a thinned volume, their figures side by side, one recommended.
+
+Every candidate is the pipeline's default with some parameters changed, run by `linumpy.stage.local.correct_array` on
+every plane and every few rows and columns. Nothing is written at full resolution.
+
+The figures are those a person would look at: steps at the cuts, spread inside sections, and what became of the contrast
+within planes. The recommendation takes the most even candidate among those that keep the contrast best; no figure can
+tell smooth anatomy from shading, so the pictures should be looked at.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linumpy.intensity.sections import section_bounds
+from linumpy.io.ome_zarr import Image
+from linumpy.qc.evenness import Evenness, evenness, slow_correlation
+from linumpy.stage.local import Correction, CorrectionParameters, correct_array
+
+__all__ = ["CANDIDATES", "Candidate", "Tuning", "thinned_volume", "tune"]
+
+PLANE_SAMPLES = 320 * 320
+REFERENCE_CONTRAST_LOSS = 0.03
+"""Contrast within planes that may be lost without a say: shading widens a plane's histogram too."""
+
+CANDIDATES: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("default", {}),
+    ("finer shading", {"shading_section_mm": 1.5, "shading_global_mm": 1.5}),
+    ("coarser shading", {"shading_section_mm": 6.0, "shading_global_mm": 6.0}),
+    ("sections only", {"mode": "per_section"}),
+    ("twice the iterations", {"n_iterations": (100, 100, 100, 100)}),
+    ("shrink 2 across XY", {"shrink_factor": (1, 2, 2)}),
+    ("mask by Otsu of logarithms", {"mask_method": "otsu_log"}),
+    ("mask by Otsu", {"mask_method": "otsu"}),
+    ("no depth profile", {"depth_profile": "none"}),
+    ("knots 2 mm and 10 mm", {"spline_distance_section_mm": 2.0, "spline_distance_global_mm": 10.0}),
+)
+"""Names and changed parameters, the pipeline's names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One candidate's result.
+
+    Parameters
+    ----------
+    name : str
+        In words.
+    parameters : dict
+        What it changes of the defaults, JSON values under the pipeline's names.
+    figures : dict
+        JSON values: ``step_deviation``, ``cv_within``, ``jump_median``, ``jump_p95`` (see `Evenness`);
+        ``contrast_change`` (after over before, less 1), ``slow_correlation``, ``tissue_fraction``, ``seconds``,
+        ``unevenness`` (what the recommendation ranks: steps and spread, and contrast lost beyond 3 %).
+    pictures : dict of str to ndarray of float32
+        ``yx`` (middle plane), ``zx``, ``zy`` (middle row, column) of the corrected volume.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    figures: dict[str, float | None]
+    pictures: dict[str, NDArray[np.float32]] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """All candidates and the one recommended.
+
+    Parameters
+    ----------
+    before : dict
+        Figures of the volume as it is.
+    pictures_before : dict of str to ndarray of float32
+        As those of the candidates.
+    candidates : tuple of Candidate
+        In the order given.
+    recommended : int
+        Index of the candidate to take.
+    """
+
+    before: dict[str, float | None]
+    pictures_before: dict[str, NDArray[np.float32]] = field(repr=False)
+    candidates: tuple[Candidate, ...]
+    recommended: int
+
+    @property
+    def recommended_parameters(self) -> dict[str, Any]:
+        """What a parameter file needs to hold."""
+        return self.candidates[self.recommended].parameters
+
+
+def tune(
+    volume: NDArray[Any],
+    sections: int | Sequence[Sequence[int]],
+    voxel_size_mm: tuple[float, float, float],
+    base: CorrectionParameters | None = None,
+    candidates: Sequence[tuple[str, Mapping[str, Any]]] = CANDIDATES,
+) -> Tuning:
+    """Try candidates on a volume, thinned by `thinned_volume` where it is large.
+
+    Parameters
+    ----------
+    volume : ndarray of shape (Z, Y, X)
+        Intensities.
+    sections : int or sequence of (z_start, z_stop)
+        Sections.
+    voxel_size_mm : tuple of float
+        (z, y, x) of this volume.
+    base : CorrectionParameters, optional
+        What the candidates change; default the pipeline's defaults.
+    candidates : sequence of (name, changes)
+        Changed fields of `CorrectionParameters` by name.
+
+    Returns
+    -------
+    Tuning
+
+    Raises
+    ------
+    ValueError
+        Without candidates.
+    TypeError
+        For a parameter that `CorrectionParameters` does not have.
+    """
+    if not candidates:
+        raise ValueError("no candidates to try; give at least one (name, changes)")
+    base = base or CorrectionParameters()
+    bounds = section_bounds(len(volume), sections)
+    results: list[tuple[str, Mapping[str, Any], Correction, float]] = []
+    for name, changes in candidates:
+        started = time.perf_counter()
+        correction = correct_array(volume, bounds, voxel_size_mm, replace(base, **changes))
+        results.append((name, changes, correction, time.perf_counter() - started))
+    # One mask for all figures, or a candidate could look even by leaving tissue out.
+    common = _majority([correction.mask for *_, correction, _ in results])
+    original = volume.astype(np.float32)
+    before = evenness(original, common, bounds)
+    found = tuple(
+        Candidate(
+            name=name,
+            parameters={key: list(value) if isinstance(value, tuple) else value for key, value in changes.items()},
+            figures=_figures(before, evenness(correction.corrected, common, bounds))
+            | {"tissue_fraction": float(correction.mask.mean()), "seconds": seconds},
+            pictures=_pictures(correction.corrected),
+        )
+        for name, changes, correction, seconds in results
+    )
+    # The first of equals: to the third digit nobody can tell candidates apart.
+    ranks = [round(candidate.figures["unevenness"] or 0.0, 3) for candidate in found]
+    return Tuning(_figures(before, before), _pictures(original), found, ranks.index(min(ranks)))
+
+
+def thinned_volume(image: Image, plane_samples: int = PLANE_SAMPLES) -> tuple[NDArray[Any], tuple[float, float, float]]:
+    """Read every plane of an image and every few of its rows and columns.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    plane_samples : int
+        Most samples of a plane, about.
+
+    Returns
+    -------
+    volume : ndarray of shape (Z, Y, X)
+        In the image's type.
+    voxel_size_mm : tuple of float
+        Of the thinned volume.
+    """
+    n_planes, rows, columns = image.shape
+    stride = max(1, math.ceil(math.sqrt(rows * columns / plane_samples)))
+    depth = image.chunks[0]
+    volume = np.concatenate(
+        [
+            image.read(z_start, min(z_start + depth, n_planes))[:, ::stride, ::stride]
+            for z_start in range(0, n_planes, depth)
+        ]
+    )
+    z, y, x = image.voxel_size_mm
+    return volume, (z, y * stride, x * stride)
+
+
+def _majority(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    votes = np.zeros(masks[0].shape, np.uint8)
+    for mask in masks:
+        votes += mask
+    return votes * 2 > len(masks)
+
+
+def _figures(before: Evenness, after: Evenness) -> dict[str, float | None]:
+    contrast_change = None
+    if before.contrast and after.contrast:
+        contrast_change = after.contrast / before.contrast - 1
+    lost = max(0.0, -(contrast_change or 0.0) - REFERENCE_CONTRAST_LOSS)
+    return {
+        "step_deviation": after.step_deviation,
+        "cv_within": after.cv_within,
+        "jump_median": after.jump_median,
+        "jump_p95": after.jump_p95,
+        "contrast_change": contrast_change,
+        "slow_correlation": slow_correlation(before.profile, after.profile),
+        "unevenness": (after.step_deviation or 0.0) + (after.cv_within or 0.0) + lost,
+    }
+
+
+def _pictures(volume: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    z, y, x = (n // 2 for n in volume.shape)
+    return {"yx": volume[z].copy(), "zx": volume[:, y].copy(), "zy": volume[:, :, x].copy()}
