@@ -73,13 +73,9 @@ def special(name: str):
     if name == "one plane":
         return example(simulate_acquisition((1, 30, 40), sections=1))
     if name == "all empty":
-        return example(
-            simulate_acquisition((6, 30, 40), sections=2, empty_sections=(0, 1)), mode="per_section"
-        )
+        return example(simulate_acquisition((6, 30, 40), sections=2, empty_sections=(0, 1)), mode="per_section")
     if name == "many thin sections":
-        tall = simulate_acquisition(
-            (180, 20, 24), sections=180, voxel_size_um=(100, 100, 100), empty_sections=(0, 9)
-        )
+        tall = simulate_acquisition((180, 20, 24), sections=180, voxel_size_um=(100, 100, 100), empty_sections=(0, 9))
         return example(tall)
     if name == "unequal":
         return example(simulate_acquisition((9, 30, 40), sections=((0, 1), (1, 7), (7, 9))))
@@ -196,9 +192,7 @@ def test_large_pictures_are_averaged_down():
     assert 80 < indices.min() < indices.max() < 175
 
 
-@pytest.mark.parametrize(
-    ("width_mm", "label"), [(6.8, "2 mm"), (1.33, "200 µm"), (100.0, "20 mm"), (3.4, "1 mm")]
-)
+@pytest.mark.parametrize(("width_mm", "label"), [(6.8, "2 mm"), (1.33, "200 µm"), (100.0, "20 mm"), (3.4, "1 mm")])
 def test_scale_bar_is_a_round_length_of_the_right_share(width_mm, label):
     percent, text = figures.scale_bar(width_mm)
     assert text == label

@@ -161,9 +161,7 @@ def test_command_line_writes_valid_stores_and_a_samplesheet(tmp_path: Path, caps
     assert second["coordinateTransformations"][1]["translation"] == [5.0, 0.0, 0.0]
     expected = simulate_acquisition((10, 150, 291), sections=3, variant="uint16")
     np.testing.assert_array_equal(group["0"][:], expected.volume)
-    np.testing.assert_allclose(
-        group["1"][3, 4, 5], expected.volume[6:8, 4, 5].mean(), atol=0.51
-    )  # rounded to integers
+    np.testing.assert_allclose(group["1"][3, 4, 5], expected.volume[6:8, 4, 5].mean(), atol=0.51)  # rounded to integers
 
 
 def test_command_line_reports_a_mistake_in_one_line(tmp_path: Path, capsys):
