@@ -44,8 +44,7 @@ lock: setup   ## resolve requirements/*.txt anew (UPGRADE=1: with the newest ver
 	tools/lock.sh
 
 bench: setup  ## the figures of the README and docs
-	python benchmarks/solver.py
-	python benchmarks/mask_methods.py
+	python -m benchmarks
 
 images:       ## CPU and CUDA images and their SIFs into build/images
 	containers/build.sh

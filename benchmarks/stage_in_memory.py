@@ -2,8 +2,9 @@
 
     python -m benchmarks.stage_in_memory --image 1x.ome.zarr --planes 16 --section_planes 16 --output corrected.zarr
 
-What somebody writes who has the volume as an array: Gaussian, Otsu, holes and closing; N4 of every section on a shrunken
-copy, its field at full resolution; N4 of the stack; division; one zarr array. Settings are the pipeline's defaults.
+What somebody writes who has the volume as an array: Gaussian, Otsu, holes and closing; N4 of every section on a
+shrunken copy, its field at full resolution; N4 of the stack; division; one zarr array. Settings are the pipeline's
+defaults.
 """
 
 from __future__ import annotations

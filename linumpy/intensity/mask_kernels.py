@@ -157,9 +157,9 @@ def count_odd(plane: Float32, counts: Int64) -> None:
             infinite += np.int32(not (abs(value) <= LARGEST))
             negative += np.int32(value < 0)
             zero += np.int32(value == 0)
-        n_infinite += infinite
-        n_negative += negative
-        n_zero += zero
+        n_infinite += int(infinite)
+        n_negative += int(negative)
+        n_zero += int(zero)
     counts[0] += n_infinite
     counts[1] += n_negative
     counts[2] += n_zero
