@@ -18,6 +18,7 @@ from linumpy.stage.samples import Samples
 
 __all__ = ["acquisition_metrics", "coefficient_of_variation", "step_ratio"]
 
+_BACKENDS = {"numba": "native", "cupy": "gpu", "simpleitk": "cpu", "numpy": "numpy"}
 MIN_COMMON_TISSUE = 50
 """Fewest voxels, tissue on both sides of a cut, that a step is told from."""
 
@@ -197,8 +198,8 @@ def _levels(fit: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _backend(bias: BiasModel) -> str:
-    """Name what really computed the fits."""
-    names = {fit["backend"] for fit in (*bias.section_fits, bias.global_fit) if fit is not None}
+    """Name what really computed the fits, by the names of the parameter ``backend``."""
+    names = {_BACKENDS[fit["backend"]] for fit in (*bias.section_fits, bias.global_fit) if fit is not None}
     return ", ".join(sorted(names)) or "none (no tissue)"
 
 
