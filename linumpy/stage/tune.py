@@ -27,8 +27,10 @@ from linumpy.stage.local import Correction, CorrectionParameters, correct_array
 __all__ = ["CANDIDATES", "Candidate", "Tuning", "thinned_volume", "tune"]
 
 PLANE_SAMPLES = 320 * 320
-REFERENCE_CONTRAST_LOSS = 0.03
+FREE_CONTRAST_LOSS = 0.03
 """Contrast within planes that may be lost without a say: shading widens a plane's histogram too."""
+CONTRAST_WEIGHT = 0.1
+"""What more of it counts beside steps and spread."""
 
 CANDIDATES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("default", {}),
@@ -39,7 +41,7 @@ CANDIDATES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("shrink 2 across XY", {"shrink_factor": (1, 2, 2)}),
     ("mask by Otsu of logarithms", {"mask_method": "otsu_log"}),
     ("mask by Otsu", {"mask_method": "otsu"}),
-    ("no depth profile", {"depth_profile": "none"}),
+    ("no depth profile", {"depth_profile": False}),
     ("knots 2 mm and 10 mm", {"spline_distance_section_mm": 2.0, "spline_distance_global_mm": 10.0}),
 )
 """Names and changed parameters, the pipeline's names."""
@@ -198,7 +200,7 @@ def _figures(before: Evenness, after: Evenness) -> dict[str, float | None]:
     contrast_change = None
     if before.contrast and after.contrast:
         contrast_change = after.contrast / before.contrast - 1
-    lost = max(0.0, -(contrast_change or 0.0) - REFERENCE_CONTRAST_LOSS)
+    lost = max(0.0, -(contrast_change or 0.0) - FREE_CONTRAST_LOSS)
     return {
         "step_deviation": after.step_deviation,
         "cv_within": after.cv_within,
@@ -206,7 +208,7 @@ def _figures(before: Evenness, after: Evenness) -> dict[str, float | None]:
         "jump_p95": after.jump_p95,
         "contrast_change": contrast_change,
         "slow_correlation": slow_correlation(before.profile, after.profile),
-        "unevenness": (after.step_deviation or 0.0) + (after.cv_within or 0.0) + lost,
+        "unevenness": (after.step_deviation or 0.0) + (after.cv_within or 0.0) + CONTRAST_WEIGHT * lost,
     }
 
 
