@@ -42,6 +42,10 @@ pytestmark = pytest.mark.nextflow
 # Whatever the defaults are, these are what is tested.
 SETTINGS = {
     "backend": "native",
+    "depth_profile": "false",
+    "harmonise": "none",
+    "shading_section_mm": 0,
+    "shading_global_mm": 0,
     "shrink_factor": 2,
     "n_iterations": "8,8",
     "spline_distance_section_mm": 0.5,
@@ -223,7 +227,7 @@ def test_inputs_are_left_as_they_are(batch, inputs):
 def by_file(launch, inputs, tmp_path_factory):
     """The other parser, parameters from a file, and the work cut as the stage itself likes."""
     folder = tmp_path_factory.mktemp("by_file")
-    parameters = SETTINGS | {"n_iterations": [8, 8], "shrink_factor": [2, 2, 2], "zero_outside_mask": False}
+    parameters = SETTINGS | {"n_iterations": [8, 8], "shrink_factor": [2, 2, 2], "depth_profile": False}
     parameters["input"] = str(sheet(inputs, "uneven", "spaced"))
     (folder / "params.json").write_text(json.dumps(parameters))
     return launch(folder, "-params-file", "params.json", parser="v2")

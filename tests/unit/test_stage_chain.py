@@ -13,6 +13,7 @@ from linumpy.intensity.bias_model import BiasModel, read_json
 from linumpy.io.downsample import downsample
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.plan.errors import InputError
+from linumpy.stage.local import CorrectionParameters, correct_array
 from tests.acquisitions import (
     UNEVEN_SECTIONS,
     assert_same_stores,
@@ -33,7 +34,8 @@ FIT = {
     "backend": "native",
 }
 MASK = {"smoothing_sigma": 2.0, "smoothing_sigma_z": 1.0, "closing_radius": 3, "z_closing_sections": 2}
-SETTINGS = FIT | MASK | {"mask_method": "otsu", "mask_min_size": 0}
+BEYOND_THE_API = {"depth_profile": False, "shading_section_mm": 0, "shading_global_mm": 0, "harmonise": "none"}
+SETTINGS = FIT | MASK | BEYOND_THE_API | {"mask_method": "otsu", "mask_min_size": 0}
 
 
 def corrected_by_the_api(volume, sections, voxel_size_mm, mode="two_pass", mask=None):
@@ -112,6 +114,22 @@ def test_one_pass_alone_is_the_api_too(tmp_path, small, mode):
     assert all(bool(section["levels"]) == (mode == "per_section") for section in metrics["sections"])
 
 
+def test_the_defaults_are_those_of_a_volume_in_memory(tmp_path, uneven):
+    acquisition = uneven_acquisition()
+    results = run_chain(tmp_path, uneven, slab_planes=64, sections_per_task=2)
+    metrics = metrics_of(results)
+    given = {name: metrics["parameters"][name] for name in CorrectionParameters.__dataclass_fields__.keys()
+             & metrics["parameters"].keys()}  # fmt: skip
+    chosen = {name: None if value == "auto" else value for name, value in given.items()}
+    expected = correct_array(
+        acquisition.volume, UNEVEN_SECTIONS, acquisition.voxel_size_mm, CorrectionParameters(**chosen)
+    )
+    np.testing.assert_array_equal(open_mask(results / "mask.ome.zarr").read() != 0, expected.mask)
+    found = open_image(results / "corrected.ome.zarr").read()
+    np.testing.assert_allclose(found, expected.corrected, rtol=1e-5)
+    assert metrics["summary"]["step_deviation_after"] < 0.5 * metrics["summary"]["step_deviation_before"]
+
+
 def test_slabs_batches_and_chunks_change_no_bit(tmp_path, uneven, uneven_results):
     rechunked = uneven | {"image": tmp_path / "uneven.ome.zarr"}
     write_ome_zarr(
@@ -140,7 +158,9 @@ def test_coarse_levels_are_means_whoever_built_them(tmp_path, uneven, uneven_res
 
 def test_voxels_are_linked_into_place_not_written_again(uneven_results):
     task_folder = uneven_results.parents[1]
-    written = [f for slab in sorted(task_folder.glob("slab_*")) for f in (slab / "corrected.ome.zarr").glob("0/c/*/0/0")]
+    written = [
+        f for slab in sorted(task_folder.glob("slab_*")) for f in (slab / "corrected.ome.zarr").glob("0/c/*/0/0")
+    ]
     assert len(written) == 3
     for file in written:
         store = file.relative_to(task_folder).parts[2:]
@@ -335,7 +355,7 @@ def test_the_fit_is_bounded(tmp_path, small):
         samples = np.load(tmp_path / "samples" / f"{name}_image.npy", mmap_mode="r")
         assert samples.size / (3 if name == "sections" else 1) <= 1000
     chosen = metrics_of(results)["chosen"]
-    assert any("max_fit_voxels" in choice["why"] for choice in chosen)
+    assert sum("at most 1000 samples" in choice["why"] for choice in chosen) == 2
 
 
 def test_missing_chunks_are_counted_or_refused(tmp_path):
