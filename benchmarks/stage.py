@@ -3,9 +3,10 @@
     python -m benchmarks.stage --scratch /scratch/bench --sizes 1x 4x 16x --in_memory_planes 64 --table docs/table.md
 
 Builds serial acquisitions of 64, 256 and 1024 planes of 1024 x 1024 voxels (0.25, 1 and 4 GiB of float32), runs the
-stage on each through Nextflow, and in the same run the floor (`benchmarks.stage_floor`) and, on the smallest, the recipe
-in memory (`benchmarks.stage_in_memory`). CPU time, peak memory and bytes are those of the kernel, as every task logs
-them in its last line; the time to start Python is told apart. Prints Markdown: a table, and what the targets ask for.
+stage on each through Nextflow at shrink factor 4, and in the same run the floor (`benchmarks.stage_floor`) and, on the
+smallest, the recipe in memory (`benchmarks.stage_in_memory`). CPU time, peak memory and bytes are those of the kernel,
+as every task logs them in its last line; the time to start Python is told apart. Prints Markdown: a table, and what the
+targets ask for.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def stage(scratch: Path, name: str, image: Path, n_sections: int) -> tuple[dict[
     folder.mkdir()
     begun = time.monotonic()
     done = subprocess.run(
-        ["nextflow", "-q", "run", str(ROOT), "--input", str(sheet), "--outdir", "results"],
+        ["nextflow", "-q", "run", str(ROOT), "--input", str(sheet), "--outdir", "results", "--shrink_factor", "4"],
         cwd=folder,
         capture_output=True,
         text=True,

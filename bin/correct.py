@@ -11,21 +11,21 @@ from pathlib import Path
 
 from linumpy.intensity import correction_kernels  # noqa: F401  (loaded with the rest, before anything is timed)
 from linumpy.intensity.bias_model import BiasModel
-from linumpy.io.ome_zarr import open_image, open_mask
+from linumpy.io.ome_zarr import open_mask
+from linumpy.io.pyramid import layout_like
 from linumpy.io.runtime import configure_codecs
-from linumpy.plan.acquisition import output_layout
+from linumpy.io.sampled import sampled
 from linumpy.stage.correct import CorrectionSettings, correct_slab
-from linumpy.stage.script import boolean, floats, optional_integer, parser, run
+from linumpy.stage.script import add_image_arguments, boolean, open_selected, parser, run, triple
 
 
 def parse_args(argv=None):
     arguments = parser(__doc__)
-    arguments.add_argument("--image", type=Path, required=True, help="OME-Zarr")
+    add_image_arguments(arguments)
     arguments.add_argument("--mask", type=Path, required=True, help="OME-Zarr, tissue is where it is not 0")
     arguments.add_argument("--bias", type=Path, required=True, help="folder of the bias field")
-    arguments.add_argument("--channel", type=optional_integer, default=None, help="index; empty: none")
-    arguments.add_argument("--timepoint", type=optional_integer, default=None, help="index; empty: none")
-    arguments.add_argument("--voxel_size_um", type=floats, default=None, help="z,y,x; empty: the metadata's")
+    arguments.add_argument("--level", type=int, default=0, help="of the image; 0: full resolution")
+    arguments.add_argument("--stride", type=triple, default=(1, 1, 1), help="voxels of the level per voxel, z,y,x")
     arguments.add_argument("--z_start", type=int, required=True, help="first plane")
     arguments.add_argument("--z_stop", type=int, required=True, help="plane after the last")
     arguments.add_argument("--n_levels", type=int, required=True, help="levels that slabs hold whole")
@@ -44,18 +44,13 @@ def main(argv=None) -> int:
     configure_codecs(args.threads)
 
     def step() -> None:
-        image = open_image(
-            args.image,
-            channel=args.channel,
-            timepoint=args.timepoint,
-            voxel_size_um=args.voxel_size_um,
-            validate=False,  # CHECK_INPUT did
-        )
+        image = open_selected(args)
+        image = sampled(image, args.level, args.stride)
         correct_slab(
             image,
             open_mask(args.mask, validate=False),
             BiasModel.load(args.bias),
-            output_layout(image, {"output_dtype": args.output_dtype, "ome_zarr_version": args.ome_zarr_version}),
+            layout_like(image, output_dtype=args.output_dtype, ome_zarr_version=args.ome_zarr_version),
             CorrectionSettings(args.strength, args.zero_outside_mask, args.save_bias_field),
             args.z_start,
             args.z_stop,

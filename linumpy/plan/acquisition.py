@@ -19,12 +19,13 @@ from linumpy.intensity.tissue_mask import mask_memory
 from linumpy.io.chunks import fingerprint, missing_chunks
 from linumpy.io.errors import OmeZarrError
 from linumpy.io.ome_zarr import Image, open_image, open_mask
-from linumpy.io.pyramid import PyramidLayout
+from linumpy.io.pyramid import PyramidLayout, layout_like
 from linumpy.n4.grid import SampleGrid
+from linumpy.plan.preview import preview
 from linumpy.plan.samplesheet import Row, read_sections
 from linumpy.stage.fit import FitSettings, usual_depth
 
-__all__ = ["StagedFiles", "code_digest", "output_layout", "plan_acquisition"]
+__all__ = ["StagedFiles", "code_digest", "plan_acquisition"]
 
 Triple = tuple[int, int, int]
 
@@ -82,18 +83,6 @@ def code_digest() -> str:
     for file in sorted(root.rglob("*.py")):
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
     return f"{linumpy.__version__}+{digest.hexdigest()[:16]}"
-
-
-def output_layout(image: Image, settings: Mapping[str, Any]) -> PyramidLayout:
-    """Return the levels, chunks and shards that the corrected image of ``image`` gets."""
-    return PyramidLayout.plan(
-        image.shape,
-        image.dtype if settings["output_dtype"] == "input" else "float32",
-        image.scale,
-        translation=image.translation,
-        unit=image.unit,
-        ome_zarr_version=settings["ome_zarr_version"],
-    )
 
 
 def plan_acquisition(
@@ -170,7 +159,15 @@ def plan_acquisition(
     if faults or sections is None:
         return None, None, faults
     fingerprints = [fingerprint(files.find(cell)).sha256 for cell in (row.image, row.mask) if cell]
-    plan = _plan(row, files, image, sections, parameters, warnings, missing.n_missing, [code, *fingerprints])
+    origin = [code, *fingerprints]
+    if parameters["preview"]:
+        small = preview(image, sections, parameters)
+        settings, warnings = small.parameters, [small.warning, *warnings]
+        view = {"level": small.level, "stride": _joined(small.stride)}
+        plan = _plan(row, files, small.image, view, small.sections, settings, warnings, missing.n_missing, origin)
+    else:
+        view = {"level": 0, "stride": "1,1,1"}
+        plan = _plan(row, files, image, view, sections, parameters, warnings, missing.n_missing, origin)
     inputs = {
         "acquisition": row.acquisition,
         "image": files.paths[row.image],
@@ -188,6 +185,7 @@ def _plan(
     row: Row,
     files: StagedFiles,
     image: Image,
+    view: Mapping[str, Any],
     sections: Sections,
     parameters: Mapping[str, Any],
     warnings: list[dict[str, Any]],
@@ -223,6 +221,7 @@ def _plan(
         "channel": "" if image.channel is None else image.channel,
         "timepoint": "" if image.timepoint is None else image.timepoint,
         "voxel_size_um": _joined(parameters["voxel_size_um"]) if parameters["voxel_size_um"] else "",
+        **view,
         "origin": origin,
     }
     fit = {
@@ -232,7 +231,7 @@ def _plan(
         "origin": origin,
     }
     output = {name: parameters[name] for name in ("output_dtype", "ome_zarr_version")}
-    layout = output_layout(image, output)
+    layout = layout_like(image, **output)
     slabs = _slabs(layout, parameters["slab_planes"])
     samples = math.prod(SampleGrid.of(section_shape, section_choice.shrink_factor).size)
     batches = (

@@ -21,6 +21,8 @@ process ASSEMBLE {
         --channel '${settings.channel}' \\
         --timepoint '${settings.timepoint}' \\
         --voxel_size_um '${settings.voxel_size_um}' \\
+        --level ${settings.level} \\
+        --stride ${settings.stride} \\
         --threads ${task.cpus} \\
         --output_folder results/${id} \\
         --output_statistics correction

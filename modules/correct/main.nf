@@ -20,6 +20,8 @@ process CORRECT {
         --channel '${settings.channel}' \\
         --timepoint '${settings.timepoint}' \\
         --voxel_size_um '${settings.voxel_size_um}' \\
+        --level ${settings.level} \\
+        --stride ${settings.stride} \\
         --z_start ${settings.z_start} \\
         --z_stop ${settings.z_stop} \\
         --n_levels ${settings.n_levels} \\

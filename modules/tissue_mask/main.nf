@@ -22,6 +22,8 @@ process TISSUE_MASK {
         --channel '${settings.channel}' \\
         --timepoint '${settings.timepoint}' \\
         --voxel_size_um '${settings.voxel_size_um}' \\
+        --level ${settings.level} \\
+        --stride ${settings.stride} \\
         --sections ${settings.sections} \\
         --mask_method ${settings.mask_method} \\
         --mask_min_size ${settings.mask_min_size} \\

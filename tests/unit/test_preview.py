@@ -1,0 +1,95 @@
+"""A preview's stand-in: which level, which voxels, and what becomes of settings in voxels."""
+
+import numpy as np
+import pytest
+
+from linumpy.io.ome_zarr import open_image
+from linumpy.io.pyramid import PyramidLayout
+from linumpy.io.sampled import sampled
+from linumpy.io.writer import PyramidBuilder, create_pyramid
+from linumpy.plan import preview as module
+from linumpy.plan.preview import preview
+
+SHAPE = (40, 60, 50)
+SECTIONS = ((0, 13), (13, 27), (27, 40))
+PARAMETERS = {
+    "smoothing_sigma": 2.0,
+    "smoothing_sigma_z": 1.0,
+    "closing_radius": 3,
+    "z_closing_sections": 2,
+    "mask_min_size": 32,
+    "slab_planes": 8,
+    "shrink_factor": [4],
+    "n_iterations": [50],
+}
+
+
+@pytest.fixture(scope="module")
+def volume():
+    return np.random.default_rng(0).gamma(4, 10, SHAPE).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def image(volume, tmp_path_factory):
+    return write(volume, tmp_path_factory.mktemp("levels") / "a.ome.zarr", smallest=8)
+
+
+def write(volume, path, smallest):
+    builder = PyramidBuilder(
+        create_pyramid(path, PyramidLayout.plan(volume.shape, "float32", (10, 10, 10), smallest=smallest))
+    )
+    for z, y, x in builder.blocks():
+        builder.add(z.start, y.start, x.start, volume[z, y, x])
+    builder.close()
+    return open_image(path)
+
+
+def test_samples_are_every_kth_voxel(image, volume):
+    view = sampled(image, 0, (3, 2, 7))
+    assert view.shape == (14, 30, 8)
+    np.testing.assert_array_equal(view.read(), volume[::3, ::2, ::7])
+    np.testing.assert_array_equal(view.read(2, 9, slice(5, 20), slice(1, 4)), volume[::3, ::2, ::7][2:9, 5:20, 1:4])
+    assert view.voxel_size_mm == pytest.approx((0.03, 0.02, 0.07))
+    assert view.scale == pytest.approx((30, 20, 70))
+
+
+def test_a_level_is_itself(image):
+    assert sampled(image) is image
+    assert sampled(image, 2) is image.levels[1]
+    with pytest.raises(ValueError, match="level 9"):
+        sampled(image, 9)
+
+
+def test_a_preview_is_the_finest_level_that_is_small_enough(image, monkeypatch):
+    monkeypatch.setattr(module, "PREVIEW_VOXELS", 20 * 30 * 25)
+    found = preview(image, SECTIONS, PARAMETERS)
+    assert (found.level, found.stride, found.image.shape) == (1, (1, 1, 1), (20, 30, 25))
+    assert found.sections == ((0, 6), (6, 14), (14, 20))
+    assert found.parameters == {
+        "smoothing_sigma": 1.0,
+        "smoothing_sigma_z": 0.5,
+        "closing_radius": 2,
+        "z_closing_sections": 1,
+        "mask_min_size": 8,
+        "slab_planes": None,
+        "shrink_factor": [2, 2, 2],
+        "n_iterations": [50],
+    }
+    assert "1/2 x 1/2 x 1/2" in found.warning["message"]
+
+
+def test_thin_sections_keep_two_planes_and_are_sampled_in_the_plane(image, monkeypatch):
+    monkeypatch.setattr(module, "PREVIEW_VOXELS", 2000)
+    thin = tuple((z, z + 4) for z in range(0, 40, 4))
+    found = preview(image, thin, PARAMETERS)
+    # Level 2 would leave one plane a section: level 1, every third row and column.
+    assert (found.level, found.stride) == (1, (1, 3, 3))
+    assert found.sections == tuple((z, z + 2) for z in range(0, 20, 2))
+
+
+def test_an_image_without_levels_is_sampled(volume, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PREVIEW_VOXELS", volume.size // 4)
+    found = preview(write(volume, tmp_path / "one.ome.zarr", 10_000), SECTIONS, PARAMETERS)
+    assert (found.level, found.stride, found.image.shape) == (0, (1, 2, 2), (40, 30, 25))
+    assert found.parameters["smoothing_sigma_z"] == 1.0
+    np.testing.assert_array_equal(found.image.read(), volume[:, ::2, ::2])
