@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from linumpy.io.ome_zarr import open_image
+from linumpy.io.pyramid import layout_like
 from linumpy.io.runtime import configure_codecs
 from linumpy.io.writer import PyramidBuilder, create_pyramid
-from linumpy.plan.acquisition import output_layout
 from linumpy.stage.script import run
 
 
@@ -27,7 +27,7 @@ class _NoDigest:
 def copy(image_path: Path, output: Path) -> None:
     """Copy an image, level 0 read and all levels written."""
     image = open_image(image_path, validate=False)
-    layout = output_layout(image, {"output_dtype": "float32", "ome_zarr_version": "0.5"})
+    layout = layout_like(image, output_dtype="float32", ome_zarr_version="0.5")
     writer = create_pyramid(output, layout)
     writer.digests = tuple(_NoDigest() for _ in layout.levels)  # type: ignore[assignment]
     builder = PyramidBuilder(writer)

@@ -9,14 +9,14 @@ n4_global.py --samples samples --section_fits sections_000000.json --mode two_pa
 import sys
 from pathlib import Path
 
-from linumpy.stage.fit import FitSettings, fit_stack
+from linumpy.stage.fit import fit_stack
 from linumpy.stage.samples import Samples
-from linumpy.stage.script import boolean, integers, parser, run
+from linumpy.stage.script import add_fit_arguments, fit_settings, parser, run
 
 
 def parse_args(argv=None):
     arguments = parser(__doc__)
-    arguments.add_argument("--samples", type=Path, required=True, help="folder of samples")
+    add_fit_arguments(arguments)
     arguments.add_argument(
         "--section_fits",
         type=Path,
@@ -25,28 +25,14 @@ def parse_args(argv=None):
         help="fits of all sections; none in mode global",
     )
     arguments.add_argument("--mode", choices=["two_pass", "per_section", "global"], required=True)
-    arguments.add_argument("--spline_distance_mm", type=float, required=True, help="knot distance of the first level")
     arguments.add_argument("--harmonise", choices=["gain", "none"], required=True, help="gain: a factor per section")
-    arguments.add_argument("--n_iterations", type=integers, required=True, help="most of each level; empty: chosen")
-    arguments.add_argument("--shading_mm", type=float, required=True, help="smallest span across XY; 0: no limit")
-    arguments.add_argument("--depth_profile", type=boolean, required=True, help="true or false")
-    arguments.add_argument("--backend", choices=["native", "cpu", "gpu"], required=True)
-    arguments.add_argument("--threads", type=int, required=True)
     arguments.add_argument("--output", type=Path, required=True, help="folder of the bias field, made")
     return arguments.parse_args(argv)
 
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    settings = FitSettings(
-        spline_distance_mm=args.spline_distance_mm,
-        n_iterations=args.n_iterations,
-        shading_mm=args.shading_mm,
-        depth_profile=args.depth_profile,
-        backend=args.backend,
-        workers=args.threads,
-    )
-    fitted = None if args.mode == "per_section" else settings
+    fitted = None if args.mode == "per_section" else fit_settings(args)
     return run(
         lambda: fit_stack(Samples(args.samples), args.section_fits, fitted, args.harmonise == "gain", args.output)
     )

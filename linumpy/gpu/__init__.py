@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-__all__ = ["GPU_AVAILABLE"]
+__all__ = ["GPU_AVAILABLE", "require_gpu"]
 
 GPU_AVAILABLE: bool
 """True where CuPy imports and finds a CUDA device."""
@@ -29,3 +29,18 @@ def __getattr__(name: str) -> Any:
     if name == "GPU_AVAILABLE":
         return _gpu_available()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def require_gpu(backend: str) -> None:
+    """Refuse the backend ``gpu`` where there is none: in the pipeline nothing falls back to another.
+
+    Raises
+    ------
+    ValueError
+        If `backend` is ``"gpu"`` and CuPy finds no CUDA device.
+    """
+    if backend == "gpu" and not _gpu_available():
+        raise ValueError(
+            "backend gpu was asked for, and CuPy finds no CUDA device here; run with -profile gpu on nodes that "
+            "have one, or with --backend native"
+        )

@@ -17,11 +17,14 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-__all__ = ["LevelLayout", "PyramidLayout"]
+if TYPE_CHECKING:
+    from linumpy.io.ome_zarr import Image
+
+__all__ = ["LevelLayout", "PyramidLayout", "layout_like"]
 
 Triple = tuple[int, int, int]
 Floats = tuple[float, float, float]
@@ -274,6 +277,28 @@ class PyramidLayout:
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def layout_like(image: Image, *, output_dtype: str, ome_zarr_version: str) -> PyramidLayout:
+    """Return the levels of a result that lies where an image lies.
+
+    Parameters
+    ----------
+    image : Image
+        Shape, place and unit are taken from it.
+    output_dtype : str
+        Type of the voxels, or "input" for the image's.
+    ome_zarr_version : str
+        "0.4" or "0.5".
+    """
+    return PyramidLayout.plan(
+        image.shape,
+        image.dtype if output_dtype == "input" else output_dtype,
+        image.scale,
+        translation=image.translation,
+        unit=image.unit,
+        ome_zarr_version=ome_zarr_version,
+    )
 
 
 def _factors(shape: Triple, spacing: Sequence[float], smallest: int) -> list[tuple[Triple, Triple]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from linumpy.gpu import GPU_AVAILABLE
+from linumpy.gpu import require_gpu
 from linumpy.intensity.bias_model import BiasModel, read_json, write_json
 from linumpy.intensity.correction import correct_block
 from linumpy.intensity.depth_profile import fit_section, smooth_along_depth
@@ -29,7 +29,6 @@ __all__ = [
     "fit_section_samples",
     "fit_sections",
     "fit_stack",
-    "require_backend",
     "usual_depth",
 ]
 
@@ -94,24 +93,9 @@ def usual_depth(sections: Sections) -> int:
     return sorted(z_stop - z_start for z_start, z_stop in sections)[len(sections) // 2]
 
 
-def require_backend(backend: str) -> None:
-    """Refuse a backend that is not there: in the pipeline nothing falls back to another.
-
-    Raises
-    ------
-    ValueError
-        If a GPU is asked for and CuPy finds none.
-    """
-    if backend == "gpu" and not GPU_AVAILABLE:
-        raise ValueError(
-            "backend gpu was asked for, and CuPy finds no CUDA device here; run with -profile gpu on nodes that "
-            "have one, or with --backend native"
-        )
-
-
 def fit_sections(samples: Samples, sections: Sequence[int], settings: FitSettings, output: Path) -> None:
     """Fit sections and write a JSON list of ``{"index", "fit"}``; ``fit`` is null for a section without tissue."""
-    require_backend(settings.backend)
+    require_gpu(settings.backend)
     fits = []
     for index in sections:
         fit = fit_section_samples(samples, index, settings)
@@ -145,7 +129,7 @@ def fit_stack(
         If a section's fit is missing.
     """
     if settings is not None:
-        require_backend(settings.backend)
+        require_gpu(settings.backend)
     n_sections = len(samples.geometry.sections)
     fits: dict[int, Any] = dict.fromkeys(range(n_sections)) if not section_fits else {}
     for path in sorted(section_fits):

@@ -9,11 +9,26 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import linumpy
 from linumpy.intensity.sections import Sections
 
-__all__ = ["boolean", "floats", "integers", "optional_integer", "parser", "run", "sections", "triple"]
+if TYPE_CHECKING:
+    from linumpy.io.ome_zarr import Image
+    from linumpy.stage.fit import FitSettings
+
+__all__ = [
+    "add_fit_arguments",
+    "add_image_arguments",
+    "boolean",
+    "fit_settings",
+    "open_selected",
+    "parser",
+    "run",
+    "sections",
+    "triple",
+]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -65,25 +80,68 @@ def _log_spent(start_cpu: float, seconds: float) -> None:
     )
 
 
-def integers(text: str) -> tuple[int, ...] | None:
-    """Read ``50,50,50``; empty is not given."""
+def add_image_arguments(arguments: argparse.ArgumentParser) -> None:
+    """Add what names the volume to work on, see :func:`open_selected`."""
+    arguments.add_argument("--image", type=Path, required=True, help="OME-Zarr")
+    arguments.add_argument("--channel", type=_optional_integer, default=None, help="index; empty: none")
+    arguments.add_argument("--timepoint", type=_optional_integer, default=None, help="index; empty: none")
+    arguments.add_argument("--voxel_size_um", type=_floats, default=None, help="z,y,x; empty: the metadata's")
+
+
+def open_selected(args: argparse.Namespace) -> Image:
+    """Open the volume that the arguments name; CHECK_INPUT has validated its metadata."""
+    from linumpy.io.ome_zarr import open_image  # only scripts that see voxels pay for Zarr
+
+    return open_image(
+        args.image,
+        channel=args.channel,
+        timepoint=args.timepoint,
+        voxel_size_um=args.voxel_size_um,
+        validate=False,
+    )
+
+
+def add_fit_arguments(arguments: argparse.ArgumentParser) -> None:
+    """Add how N4 fits, see :func:`fit_settings`."""
+    arguments.add_argument("--samples", type=Path, required=True, help="folder of samples")
+    arguments.add_argument("--spline_distance_mm", type=float, required=True, help="knot distance of the first level")
+    arguments.add_argument("--n_iterations", type=_integers, required=True, help="most of each level; empty: chosen")
+    arguments.add_argument("--shading_mm", type=float, required=True, help="smallest span across XY; 0: no limit")
+    arguments.add_argument("--depth_profile", type=boolean, required=True, help="true or false")
+    arguments.add_argument("--backend", choices=["native", "cpu", "gpu"], required=True)
+    arguments.add_argument("--threads", type=int, required=True)
+
+
+def fit_settings(args: argparse.Namespace) -> FitSettings:
+    """Return how N4 fits."""
+    from linumpy.stage.fit import FitSettings
+
+    return FitSettings(
+        spline_distance_mm=args.spline_distance_mm,
+        n_iterations=args.n_iterations,
+        shading_mm=args.shading_mm,
+        depth_profile=args.depth_profile,
+        backend=args.backend,
+        workers=args.threads,
+    )
+
+
+def _integers(text: str) -> tuple[int, ...] | None:
     return tuple(int(item) for item in text.split(",")) if text else None
 
 
-def floats(text: str) -> tuple[float, ...] | None:
-    """Read ``10,2.5,2.5`` or ``10``; empty is not given."""
+def _floats(text: str) -> tuple[float, ...] | None:
     return tuple(float(item) for item in text.split(",")) if text else None
+
+
+def _optional_integer(text: str) -> int | None:
+    return int(text) if text else None
 
 
 def triple(text: str) -> tuple[int, int, int]:
     """Read ``4,4,4`` (z,y,x)."""
     z, y, x = (int(item) for item in text.split(","))
     return z, y, x
-
-
-def optional_integer(text: str) -> int | None:
-    """Read a whole number; empty is not given."""
-    return int(text) if text else None
 
 
 def boolean(text: str) -> bool:
