@@ -131,8 +131,9 @@ def depth_profile(samples: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> Flo
         if change < TOLERANCE:
             break
     at = np.flatnonzero(measured)
-    filled: Floats = np.interp(np.arange(n_planes), at, levels[at])
-    return filled - filled.mean()
+    profile: Floats = np.interp(np.arange(n_planes), at, levels[at])
+    profile -= profile.mean()
+    return profile
 
 
 def smooth_along_depth(
