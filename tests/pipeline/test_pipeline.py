@@ -337,7 +337,7 @@ def test_what_fails_is_named_and_the_run_fails(failures):
     assert re.search(r"CORRECT \(slabs 64-70\).*terminated with an error", failures.output)
     assert "Not finished: broken, slabs" in failures.output
     (broken,) = [task for task in failures.tasks() if task["name"].endswith("TISSUE_MASK (broken)")]
-    (log,) = failures.work_files(f"../../{broken['hash']}*/.command.err")
+    (log,) = (failures.folder / "work").glob(f"{broken['hash']}*/.command.err")
     assert re.search(r"broken.ome.zarr/s0/c/1/0/0: .*truncated", log.read_text())
 
 
@@ -392,8 +392,6 @@ def test_bad_input_is_told_all_at_once(launch, inputs, tmp_path, parser):
     [
         (None, r"(?i)no such file"),
         ("", r"samplesheet \S+ is empty"),
-        ("acquisition,image,n_sections\n", "has a header and no rows"),
-        ("acquisition,images,n_sections\na,b,3\n", "unknown column 'images'; did you mean image"),
         ("acquisition,image,n_sections\na,b,3,4\n", "line 2: 4 cells, the header has 3 columns"),
     ],
 )
@@ -417,14 +415,11 @@ def test_help_and_what_is_needed(launch, tmp_path):
 
 @pytest.mark.parametrize("parser", ["v1", "v2"])
 def test_stub_run(launch, inputs, tmp_path, parser):
-    names = ("uneven", "sixteen")
-    run = launch(
-        tmp_path, "-stub-run", "--input", sheet(inputs, *names), *options(slab_planes=64, **SETTINGS), parser=parser
-    )
+    samplesheet = sheet(inputs, "uneven")
+    run = launch(tmp_path, "-stub-run", "--input", samplesheet, *options(slab_planes=64, **SETTINGS), parser=parser)
     assert count(run, "CORRECT", "uneven") == 3
-    for name in names:
-        for result in ("corrected.ome.zarr", "mask.ome.zarr", "bias", "report.html", "metrics.json"):
-            assert (run.outdir / name / result).exists()
+    for result in ("corrected.ome.zarr", "mask.ome.zarr", "bias", "report.html", "metrics.json"):
+        assert (run.outdir / "uneven" / result).exists()
     assert (run.outdir / "index.html").exists()
 
 
