@@ -112,7 +112,12 @@ workflow {
     }
 
     // Two runs gave the same voxels where these files are the same.
-    BIAS_CORRECTION.out.digests.collectFile(name: 'digests.tsv', storeDir: "${params.outdir}/pipeline_info", sort: true)
+    // They are sorted by acquisition: files sort by their task's folder, which is another in every run.
+    BIAS_CORRECTION.out.digests.collectFile(
+        name: 'digests.tsv',
+        storeDir: "${params.outdir}/pipeline_info",
+        sort: { file -> file.parent.name },
+    )
 
     channel.topic('versions')
         .unique()

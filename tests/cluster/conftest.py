@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import linumpy
+from tests.cluster.stage import Stage, write_inputs
+from tests.pipeline.conftest import pipeline as pipeline  # a fixture
 
 HERE = Path(__file__).resolve().parent
 
@@ -97,3 +99,24 @@ def slurm() -> Iterator[None]:
     run_script("slurm.sh", "up")
     yield
     run_script("slurm.sh", "down")
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Samplesheet of two small acquisitions."""
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture
+def stage(tmp_path: Path, pipeline: Path, inputs: Path) -> Stage:
+    """The stage, to be run on the two acquisitions in a folder of its own."""
+    return Stage(tmp_path / "run", pipeline, inputs)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory, pipeline: Path, inputs: Path) -> Stage:
+    """The run that all others are compared with: on this machine, one thread a task, nothing in its way."""
+    stage = Stage(tmp_path_factory.mktemp("plain"), pipeline, inputs)
+    stage.run(profile="standard")
+    assert len(stage.digests()) > 10
+    return stage

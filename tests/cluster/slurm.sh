@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # A one-node Slurm for the tests, without systemd, as root on Debian: slurm.sh up | down. Both may be repeated.
+# slurm.sh away takes the node from under its jobs, as a power cut would; `up` brings it back.
 #
 # SLURM_CPUS, SLURM_MEMORY_MB  what the node offers                  (all, 90 %)
 # SLURM_CGROUP                 1: the kernel holds jobs to their memory, a task that exceeds it exits with 137;
@@ -133,7 +134,12 @@ down() {
     for daemon in "${daemons[@]}"; do stop "$daemon"; done
 }
 
+away() {
+    stop /run/slurmd.pid
+    scontrol update nodename="$(hostname -s)" state=down reason=test
+}
+
 case ${1:-} in
-up | down) "$1" ;;
-*) echo "usage: slurm.sh up | down" >&2 && exit 2 ;;
+up | down | away) "$1" ;;
+*) echo "usage: slurm.sh up | down | away" >&2 && exit 2 ;;
 esac

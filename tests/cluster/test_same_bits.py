@@ -1,0 +1,66 @@
+"""One digest per level and lattice, whatever runs the tasks and however the work is cut."""
+
+import subprocess
+import sys
+
+import pytest
+import zarr
+
+from tests.cluster.conftest import BuiltImage
+from tests.cluster.stage import SETTINGS, Stage
+
+pytestmark = pytest.mark.nextflow
+
+OTHERWISE_CUT = {**SETTINGS, "slab_planes": 150, "sections_per_task": 1}
+
+
+def image_config(image: BuiltImage) -> str:
+    return f"process.container = '{image.sif}'\n"
+
+
+def test_two_threads(stage, plain):
+    stage.run(profile="standard", config="process { withLabel: 'process_medium' { cpus = 2 } }")
+    assert stage.digests() == plain.digests()
+
+
+def test_other_slabs_and_batches(stage, plain):
+    stage.run(profile="standard", settings=OTHERWISE_CUT)
+    tasks = {name.split(" ")[0] for name in stage.attempts()}
+    assert tasks == {name.split(" ")[0] for name in plain.attempts()}
+    assert stage.attempts() != plain.attempts()
+    assert stage.digests() == plain.digests()
+
+
+def test_podman(stage, plain, cpu_image):
+    stage.run(profile="podman")
+    assert stage.digests() == plain.digests()
+
+
+def test_apptainer(stage, plain, cpu_image):
+    stage.run(profile="apptainer", config=image_config(cpu_image))
+    assert stage.digests() == plain.digests()
+
+
+def test_slurm_with_apptainer_and_the_head_job_in_slurm(stage, plain, cpu_image, slurm):
+    command = stage.command(profile="slurm,apptainer", config=image_config(cpu_image), settings=OTHERWISE_CUT)
+    subprocess.run(
+        ["sbatch", "--wait", "--quiet", "--cpus-per-task=1", "--mem=2G", "--output=output.txt", "--wrap", subprocess.list2cmdline(command)],
+        cwd=stage.folder, env=stage.environment(), check=True, timeout=400,
+    )  # fmt: skip
+    assert stage.digests() == plain.digests(), stage.output()
+
+
+def verify(stage: Stage, *names: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, stage.pipeline / "bin" / "verify.py", *(stage.results / name for name in names)]
+    return subprocess.run(command, env=stage.environment(), capture_output=True, text=True, check=False)
+
+
+def test_verify_reads_results_back(plain, tmp_path):
+    assert "2 acquisitions are as they were written" in verify(plain, "uneven", "small").stdout
+    folder = tmp_path / "results" / "small"
+    subprocess.run(["cp", "-r", plain.results, tmp_path / "results"], check=True)
+    level = zarr.open_group(folder / "corrected.ome.zarr")["0"]
+    level[3, 4, 5] += 1
+    found = verify(Stage(tmp_path, plain.pipeline, plain.samplesheet), "small")
+    assert found.returncode == 1
+    assert "small: corrected.ome.zarr/0: recorded" in found.stderr
