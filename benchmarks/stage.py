@@ -67,15 +67,15 @@ def run(*command: object) -> str:
     return done.stderr
 
 
-def stage(scratch: Path, name: str, image: Path, n_sections: int) -> tuple[dict[str, Spent], float]:
-    """Run the stage on an image; return what each process spent, and the seconds of the whole run."""
+def run_stage(scratch: Path, name: str, samplesheet: str, *options: str) -> tuple[dict[str, Spent], float]:
+    """Run the stage on a samplesheet; return what each process spent, and the seconds of the whole run."""
     sheet, folder = scratch / f"{name}.csv", scratch / f"run_{name}"
-    sheet.write_text(f"acquisition,image,n_sections\n{name},{image},{n_sections}\n")
+    sheet.write_text(samplesheet)
     run("rm", "-rf", folder)
     folder.mkdir()
     begun = time.monotonic()
     done = subprocess.run(
-        ["nextflow", "-q", "run", str(ROOT), "--input", str(sheet), "--outdir", "results", "--shrink_factor", "4"],
+        ["nextflow", "-q", "run", str(ROOT), "--input", str(sheet), "--outdir", "results", *options],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -109,7 +109,8 @@ def measure(scratch: Path, name: str, in_memory_planes: int) -> list[str]:
     floor = Spent()
     floor.add(run(sys.executable, "-m", "benchmarks.stage_floor", "--image", image, "--output", copy))
     run("rm", "-rf", copy)
-    spent, seconds = stage(scratch, name, image, planes // SECTION_PLANES)
+    sheet = f"acquisition,image,n_sections\n{name},{image},{planes // SECTION_PLANES}\n"
+    spent, seconds = run_stage(scratch, name, sheet, "--shrink_factor", "4")
     output_mb = stored_mb(scratch / f"run_{name}/results/{name}/corrected.ome.zarr")
     level_0_mb = stored_mb(image / "0")
     rows = [_row(f"{name} {process}", one, voxels) for process, one in spent.items()]

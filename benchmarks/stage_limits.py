@@ -1,0 +1,114 @@
+"""The two ends: very many small acquisitions, and one that is larger than the machine's memory.
+
+    python -m benchmarks.stage_limits --scratch /scratch/bench --many 200 --huge_gib 26
+
+Small ones are 10 MB each (10 planes of 512 x 512, links to one store): what they cost is starting tasks. The huge one
+is sparse: a column of tissue runs through it (one chunk of noise, linked everywhere), the chunks around are not stored,
+and every task handles them as it handles any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.stage import SECTION_PLANES, Spent, run_stage
+from benchmarks.stage_data import VOXEL_UM, plane_of, slow_maps
+from linumpy.io.pyramid import PyramidLayout
+from linumpy.io.writer import create_pyramid
+
+SMALL = (10, 512, 512)
+HUGE_PLANE = (2048, 2048)
+TISSUE_CHUNKS = range(3, 5)
+"""Rows and columns of chunks that hold tissue, of eight."""
+
+
+def write_small(folder: Path, count: int) -> str:
+    """Write acquisitions of 10 MB; return their samplesheet."""
+    first = folder / "small_0000.ome.zarr"
+    run_again = ["--planes", str(SMALL[0]), "--rows", str(SMALL[1]), "--columns", str(SMALL[2]), "--output", str(first)]
+    if not first.exists():
+        subprocess.run([sys.executable, "-m", "benchmarks.stage_data", *run_again], check=True)
+    rows = ["acquisition,image,n_sections"]
+    for i in range(count):
+        path = folder / f"small_{i:04d}.ome.zarr"
+        if not path.exists():
+            shutil.copytree(first, path, copy_function=os.link)
+        rows.append(f"small_{i:04d},{path},2")
+    return "\n".join(rows) + "\n"
+
+
+def write_huge(path: Path, gibibytes: float) -> int:
+    """Write a sparse acquisition of at least so many bytes of float32; return its planes."""
+    planes = -(-int(gibibytes * 2**30) // (4 * HUGE_PLANE[0] * HUGE_PLANE[1] * SECTION_PLANES)) * SECTION_PLANES
+    if path.exists():
+        return planes
+    layout = PyramidLayout.plan((planes, *HUGE_PLANE), "float32", VOXEL_UM, shards=False, smallest=10**9)
+    writer = create_pyramid(path, layout)
+    depth, rows, columns = layout.levels[0].chunks
+    shading, bundles = slow_maps((rows, columns))
+    noise = np.stack([plane_of(z, shading, bundles) for z in range(depth)])
+    at = TISSUE_CHUNKS[0]
+    writer.write_block(0, 0, at * rows, at * columns, noise)
+    chunk = path / "0" / "c" / "0" / str(at) / str(at)
+    for z in range(-(-planes // depth)):
+        for y in TISSUE_CHUNKS:
+            for x in TISSUE_CHUNKS:
+                link = path / "0" / "c" / str(z) / str(y) / str(x)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                if not link.exists():
+                    os.link(chunk, link)
+    return planes
+
+
+def describe(name: str, spent: dict[str, Spent], seconds: float) -> str:
+    """Return Markdown rows: CPU, starting apart, memory."""
+    tasks = sum(one.tasks for one in spent.values())
+    rows = [
+        f"| {name} {process} | {n} | {one.cpu / n:.2f} | {one.start / n:.2f} | {one.memory_mib} |"
+        for process, one in spent.items()
+        for n in [one.tasks]
+    ]
+    cpu, start = (sum(getattr(one, what) for one in spent.values()) for what in ("cpu", "start"))
+    return "\n".join(
+        [
+            "| what | tasks | CPU s a task | to start, CPU s a task | peak MiB |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            f"- {name}: {tasks} tasks in {seconds:.0f} s; {(cpu + start) / tasks:.2f} s of CPU a task, of which "
+            f"{start / tasks:.2f} s to start it.",
+            "",
+        ]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scratch", type=Path, default=Path("build/bench"))
+    parser.add_argument("--many", type=int, default=0, help="small acquisitions")
+    parser.add_argument("--huge_gib", type=float, default=0, help="size of the huge one")
+    args = parser.parse_args(argv)
+    scratch = args.scratch.resolve()
+    scratch.mkdir(parents=True, exist_ok=True)
+    if args.many:
+        folder = scratch / "small"
+        folder.mkdir(exist_ok=True)
+        print(describe(f"{args.many} x 10 MB", *run_stage(scratch, "small", write_small(folder, args.many))))
+    if args.huge_gib:
+        path = scratch / "huge.ome.zarr"
+        planes = write_huge(path, args.huge_gib)
+        sheet = f"acquisition,image,n_sections\nhuge,{path},{planes // SECTION_PLANES}\n"
+        print(describe(f"{args.huge_gib:g} GiB", *run_stage(scratch, "huge", sheet)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
