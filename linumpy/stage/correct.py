@@ -7,9 +7,10 @@ while the next one is made.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.stage.progress import Progress
+from linumpy.stage.spool import DECODINGS, PlaneSpool, Region, decodings
 from linumpy.stage.statistics import SlabStatistics
 
 __all__ = ["CORRECTED", "FIELD", "CorrectionSettings", "correct_slab", "field_layout"]
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 CORRECTED = "corrected.ome.zarr"
 FIELD = "bias_field.ome.zarr"
-Region = tuple[slice, slice, slice]
+Read = Callable[[int, int, slice, slice], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,24 @@ def correct_slab(
         logger, f"planes {z_start} to {z_stop}", (z_stop - z_start) * image.shape[1] * image.shape[2], "voxels"
     )
     regions = list(builders[CORRECTED].blocks())
-    depth = max(layout.levels[0].chunks[0], image.chunks[0])
+    depth = -(-layout.levels[0].chunks[0] // image.chunks[0]) * image.chunks[0]
 
     def write(region: Region, volumes: dict[str, NDArray[Any]]) -> None:
         z, y, x = (axis.start for axis in region)
         for name, volume in volumes.items():
             builders[name].add(z, y, x, volume)
 
-    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(workers) as correcting, ThreadPoolExecutor(1) as writing:
-        runs = _read_ahead(image, mask, regions, depth, reading)
+    with (
+        contextlib.ExitStack() as stack,
+        ThreadPoolExecutor(1) as reading,
+        ThreadPoolExecutor(workers) as correcting,
+        ThreadPoolExecutor(1) as writing,
+    ):
+        read: Read = image.read
+        if decodings(image, regions) > DECODINGS:
+            logger.info("the image's chunks %s are wider than the result's files: planes are spooled", image.chunks)
+            read = stack.enter_context(PlaneSpool(image, z_start, z_stop, output / "planes.raw")).read
+        runs = _read_ahead(read, mask, regions, depth, reading)
         written: Future[None] | None = None
         for region in regions:
             volumes, region_clipped = _correct_region(runs, bias, layout, settings, region, statistics, correcting)
@@ -148,7 +159,7 @@ def field_layout(layout: PyramidLayout) -> PyramidLayout:
 
 
 def _read_ahead(
-    image: Image, mask: Image, regions: Sequence[Region], depth: int, executor: Executor
+    read_image: Read, mask: Image, regions: Sequence[Region], depth: int, executor: Executor
 ) -> Iterator[tuple[int, NDArray[Any], NDArray[np.bool_]]]:
     """Yield first plane, voxels and mask of each run of planes of each region, the next being read meanwhile."""
 
@@ -157,7 +168,7 @@ def _read_ahead(
         z_stop = min(z_start + depth, planes.stop)
         return (
             z_start,
-            image.read(z_start, z_stop, rows, columns),
+            read_image(z_start, z_stop, rows, columns),
             mask.read(z_start, z_stop, rows, columns) != 0,
         )
 

@@ -1,0 +1,83 @@
+"""Each chunk of an image decoded once, however the result's files cut it.
+
+A slab is corrected file by file of the result. Where the image's chunks are wider than those files (whole planes, say),
+every file would decode them again. Then the planes go through a file of raw voxels in the task's folder: written once,
+read back in any rectangle, and gone with the task's work. It takes the slab's size on disk, and page cache, not memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linumpy.io.ome_zarr import Image
+
+__all__ = ["DECODINGS", "PlaneSpool", "decodings"]
+
+DECODINGS = 1.5
+"""Times that voxels may be decoded on average before planes are spooled."""
+Region = tuple[slice, slice, slice]
+
+
+def decodings(image: Image, regions: Sequence[Region]) -> float:
+    """Return how often a voxel is decoded, on average, where each region is read by itself."""
+    decoded = sum(
+        math.prod(
+            min(-(-axis.stop // chunk) * chunk, n) - axis.start // chunk * chunk
+            for axis, chunk, n in zip(region, image.chunks, image.shape, strict=True)
+        )
+        for region in regions
+    )
+    wanted = sum(math.prod(axis.stop - axis.start for axis in region) for region in regions)
+    return float(decoded / wanted)
+
+
+class PlaneSpool:
+    """The planes of a slab, decoded once; a context, at whose end the file is gone.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    z_start, z_stop : int
+        Planes of the slab.
+    path : Path
+        File to make.
+    """
+
+    def __init__(self, image: Image, z_start: int, z_stop: int, path: Path) -> None:
+        self._image, self._z_start, self._z_stop, self._path = image, z_start, z_stop, path
+        self._shape = (z_stop - z_start, *image.shape[1:])
+        with path.open("wb") as file:
+            file.truncate(math.prod(self._shape) * image.dtype.itemsize)
+        self._spooled: set[int] = set()
+
+    def read(self, z0: int, z1: int, y: slice, x: slice) -> NDArray[Any]:
+        """Read a block, as `Image.read` does."""
+        depth = self._image.chunks[0]
+        for row in range(z0 // depth, -(-z1 // depth)):
+            if row not in self._spooled:
+                self._spool(max(row * depth, self._z_start), min((row + 1) * depth, self._z_stop))
+                self._spooled.add(row)
+        return np.array(self._mapped()[z0 - self._z_start : z1 - self._z_start, y, x])
+
+    def _spool(self, z0: int, z1: int) -> None:
+        """Decode a row of chunks, a strip of them at a time."""
+        for y in range(0, self._shape[1], self._image.chunks[1]):
+            rows = slice(y, min(y + self._image.chunks[1], self._shape[1]))
+            self._mapped()[z0 - self._z_start : z1 - self._z_start, rows] = self._image.read(z0, z1, rows)
+
+    def _mapped(self) -> NDArray[Any]:
+        """Map the file anew: pages of a mapping that stays would count as this task's memory."""
+        return np.memmap(self._path, self._image.dtype, "r+", shape=self._shape)
+
+    def __enter__(self) -> PlaneSpool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._path.unlink()
