@@ -31,7 +31,7 @@ from linumpy.intensity.bias_model import BiasModel
 
 __all__ = ["KEPT_SECTIONS", "Harmonisation", "harmonise", "keep_median", "log_step", "section_gains"]
 
-KEPT_SECTIONS = 36.0
+KEPT_SECTIONS = 37.0
 """Waves of the brightness longer than this many sections stay as they are."""
 MIN_COMMON_TISSUE = 50
 """Fewest pixels, tissue on both sides of a cut, that a step is told from."""

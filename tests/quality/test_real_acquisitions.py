@@ -41,8 +41,8 @@ def test_hemisphere_planes_follow_one_another(test_data: Path) -> None:
     assert before.contrast is not None
     assert after.contrast is not None
     assert before.jump_median > 0.02
-    # The target is 0.7 %; 0.71 % is measured, and what is left is the slow profile that must stay.
-    assert after.jump_median <= 0.0075
+    # What is left is the slow profile, which must stay: the two bounds meet at 37 kept sections.
+    assert after.jump_median <= 0.007
     assert after.jump_p95 <= 0.03
     assert abs(after.contrast / before.contrast - 1) < 0.03
     correlation = slow_correlation(before.profile, after.profile)
