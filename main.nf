@@ -1,7 +1,9 @@
 // Parameters and samplesheet in, corrected acquisitions out. What is published stands in conf/publish.config.
 
 include { CHECK_INPUT     } from './modules/check_input/main'
+include { TUNE            } from './modules/tune/main'
 include { BIAS_CORRECTION } from './workflows/bias_correction'
+include { PROVENANCE      } from './modules/provenance/main'
 
 // Files that the samplesheet names, as [cell: path]. They are staged for CHECK_INPUT, since a container sees nothing else.
 def filesNamedIn(samplesheet) {
@@ -32,6 +34,11 @@ def hardLinksWork(source, destination) {
     probe.delete()
     link.delete()
     return works
+}
+
+// Image files (SIF) are known by their digest; other images have one in their name, if that is pinned.
+def digestOfImageFile(container) {
+    return container.startsWith('/') && file(container).exists() ? ['sha256sum', container].execute().text.tokenize(' ').first() : ''
 }
 
 def helpText() {
@@ -92,6 +99,8 @@ workflow {
             revision: workflow.commitId ?: workflow.revision ?: 'local',
             profile: workflow.profile,
             container_engine: workflow.containerEngine ?: 'none',
+            container: workflow.containerEngine ? workflow.container.toString() : '',
+            container_sha256: workflow.containerEngine ? digestOfImageFile(workflow.container.toString()) : '',
         ],
         parameters: params,
         paths: named.collectEntries { cell, path -> [cell, path.toUriString()] },
@@ -104,7 +113,12 @@ workflow {
         file("${projectDir}/nextflow_schema.json"),
     )
     acquisitions = CHECK_INPUT.out.plan.flatMap { plan -> new groovy.json.JsonSlurperClassic().parseText(plan.text) }
-    BIAS_CORRECTION(acquisitions)
+    TUNE(
+        acquisitions
+            .filter { plan -> plan.tune }
+            .map { plan -> [plan.id, plan.tune, file(plan.image), plan.mask ? file(plan.mask) : []] }
+    )
+    BIAS_CORRECTION(acquisitions.filter { plan -> !plan.tune })
     BIAS_CORRECTION.out.unfinished.subscribe { names ->
         if (names) {
             log.error("Not finished: ${names.join(', ')}. The tasks named above say why; the other acquisitions are complete.")
@@ -117,6 +131,12 @@ workflow {
         name: 'digests.tsv',
         storeDir: "${params.outdir}/pipeline_info",
         sort: { file -> file.parent.name },
+    )
+
+    PROVENANCE(
+        CHECK_INPUT.out.info,
+        BIAS_CORRECTION.out.digests.toSortedList { a, b -> a.parent.name <=> b.parent.name },
+        file("${projectDir}/main.nf"),
     )
 
     channel.topic('versions')

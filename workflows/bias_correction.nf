@@ -59,7 +59,7 @@ workflow BIAS_CORRECTION {
             .join(ASSEMBLE.out.statistics)
     )
 
-    planned = acquisitions.map { plan -> plan.id }.toSortedList()
+    planned = acquisitions.map { plan -> plan.id }.toSortedList().filter { ids -> ids }
     finished = REPORT.out.metrics.toSortedList { a, b -> a[0] <=> b[0] }
     BATCH_REPORT(planned, finished.map { metrics -> metrics.collect { _id, file -> file } })
     unfinished = planned

@@ -160,7 +160,7 @@ def plan_acquisition(
         return None, None, faults
     fingerprints = [fingerprint(files.find(cell)).sha256 for cell in (row.image, row.mask) if cell]
     origin = [code, *fingerprints]
-    if parameters["preview"]:
+    if parameters["preview"] or parameters["tune"]:
         small = preview(image, sections, parameters)
         settings, warnings = small.parameters, [small.warning, *warnings]
         view = {"level": small.level, "stride": _joined(small.stride)}
@@ -230,6 +230,7 @@ def _plan(
         "backend": parameters["backend"],
         "origin": origin,
     }
+    joined_sections = ",".join(f"{z_start}:{z_stop}" for z_start, z_stop in sections)
     output = {name: parameters[name] for name in ("output_dtype", "ome_zarr_version")}
     layout = layout_like(image, **output)
     slabs = _slabs(layout, parameters["slab_planes"])
@@ -248,7 +249,7 @@ def _plan(
         "tissue_mask": selection
         | {name: parameters[name] for name in _MASK_PARAMETERS}
         | {
-            "sections": ",".join(f"{z_start}:{z_stop}" for z_start, z_stop in sections),
+            "sections": joined_sections,
             "section_shrink": _joined(section_choice.shrink_factor),
             "stack_shrink": _joined(stack_choice.shrink_factor),
             "end_stride": _end_stride(image.shape),
@@ -289,6 +290,14 @@ def _plan(
             for z_start, z_stop in slabs
         ],
         "assemble": selection | output | {"n_slabs": len(slabs), "memory_mb": _bucket(INTERPRETER_MB + 4 * shard_mb)},
+        "tune": selection
+        | {
+            "sections": joined_sections,
+            "parameters": {name: parameters[name] for name in _TUNED_PARAMETERS},
+            "memory_mb": _bucket(INTERPRETER_MB + math.prod(image.shape) * 64 / 2**20),
+        }
+        if parameters["tune"]
+        else None,
         "report": {
             "acquisition": row.acquisition,
             "parameters": {name: value for name, value in parameters.items() if name not in _NOT_REPORTED},
@@ -313,7 +322,26 @@ _MASK_PARAMETERS = (
     "backend",
     "ome_zarr_version",
 )
-_NOT_REPORTED = ("input", "outdir", "publish_mode", "help", "sections_per_task", "slab_planes")
+_TUNED_PARAMETERS = (
+    "mode",
+    "mask_method",
+    "smoothing_sigma",
+    "smoothing_sigma_z",
+    "closing_radius",
+    "z_closing_sections",
+    "shrink_factor",
+    "spline_distance_section_mm",
+    "spline_distance_global_mm",
+    "n_iterations",
+    "shading_section_mm",
+    "shading_global_mm",
+    "depth_profile",
+    "harmonise",
+    "max_fit_voxels",
+    "backend",
+)
+"""What tuning starts from: fields of `linumpy.stage.local.CorrectionParameters`."""
+_NOT_REPORTED = ("input", "outdir", "publish_mode", "help", "sections_per_task", "slab_planes", "tune")
 
 
 def _end_stride(shape: Triple) -> int:

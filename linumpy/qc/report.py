@@ -105,7 +105,7 @@ def render_report(metrics: Metrics, pictures: Mapping[str, Picture], *, title: s
         figures.profile_chart(planes["median_before"], planes["median_after"], cuts),
         figures.step_chart(n_planes, cuts, steps["before"], steps["after"], STEP_TOLERANCE),
     ]
-    page = _environment().get_template("report.html.j2")
+    page = page_environment().get_template("report.html.j2")
     return page.render(
         title=title or metrics["acquisition"],
         m=metrics,
@@ -153,11 +153,12 @@ def render_batch_report(
         }
         for m in ordered
     ]
-    page = _environment().get_template("batch.html.j2")
+    page = page_environment().get_template("batch.html.j2")
     return page.render(title=title, rows=rows, unfinished=unfinished, tolerance=STEP_TOLERANCE)
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Return the templates, with numbers as people read them."""
     loader = jinja2.PackageLoader("linumpy.qc", "templates")
     environment = jinja2.Environment(
         loader=loader,

@@ -11,7 +11,6 @@ tell smooth anatomy from shading, so the pictures should be looked at.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -59,7 +58,7 @@ class Candidate:
         What it changes of the defaults, JSON values under the pipeline's names.
     figures : dict
         JSON values: ``step_deviation``, ``cv_within``, ``jump_median``, ``jump_p95`` (see `Evenness`);
-        ``contrast_change`` (after over before, less 1), ``slow_correlation``, ``tissue_fraction``, ``seconds``,
+        ``contrast_change`` (after over before, less 1), ``slow_correlation``, ``tissue_fraction``,
         ``unevenness`` (what the recommendation ranks: steps and spread, and contrast lost beyond 3 %).
     pictures : dict of str to ndarray of float32
         ``yx`` (middle plane), ``zx``, ``zy`` (middle row, column) of the corrected volume.
@@ -104,6 +103,8 @@ def tune(
     voxel_size_mm: tuple[float, float, float],
     base: CorrectionParameters | None = None,
     candidates: Sequence[tuple[str, Mapping[str, Any]]] = CANDIDATES,
+    *,
+    mask: NDArray[np.bool_] | None = None,
 ) -> Tuning:
     """Try candidates on a volume, thinned by `thinned_volume` where it is large.
 
@@ -119,6 +120,8 @@ def tune(
         What the candidates change; default the pipeline's defaults.
     candidates : sequence of (name, changes)
         Changed fields of `CorrectionParameters` by name.
+    mask : ndarray of bool, shape (Z, Y, X), optional
+        Tissue, instead of finding it.
 
     Returns
     -------
@@ -135,13 +138,13 @@ def tune(
         raise ValueError("no candidates to try; give at least one (name, changes)")
     base = base or CorrectionParameters()
     bounds = section_bounds(len(volume), sections)
-    results: list[tuple[str, Mapping[str, Any], Correction, float]] = []
+    results: list[tuple[str, Mapping[str, Any], Correction]] = []
     for name, changes in candidates:
-        started = time.perf_counter()
-        correction = correct_array(volume, bounds, voxel_size_mm, replace(base, **changes))
-        results.append((name, changes, correction, time.perf_counter() - started))
+        results.append(
+            (name, changes, correct_array(volume, bounds, voxel_size_mm, replace(base, **changes), mask=mask))
+        )
     # One mask for all figures, or a candidate could look even by leaving tissue out.
-    common = _majority([correction.mask for *_, correction, _ in results])
+    common = _majority([correction.mask for *_, correction in results])
     original = volume.astype(np.float32)
     before = evenness(original, common, bounds)
     found = tuple(
@@ -149,10 +152,10 @@ def tune(
             name=name,
             parameters={key: list(value) if isinstance(value, tuple) else value for key, value in changes.items()},
             figures=_figures(before, evenness(correction.corrected, common, bounds))
-            | {"tissue_fraction": float(correction.mask.mean()), "seconds": seconds},
+            | {"tissue_fraction": float(correction.mask.mean())},
             pictures=_pictures(correction.corrected),
         )
-        for name, changes, correction, seconds in results
+        for name, changes, correction in results
     )
     # The first of equals: to the third digit nobody can tell candidates apart.
     ranks = [round(candidate.figures["unevenness"] or 0.0, 3) for candidate in found]
