@@ -100,8 +100,8 @@ def choose_fit(
     shrink_factor : sequence of int, optional
         As given, (z, y, x); None chooses.
     spline_distance_mm : float or sequence of float, optional
-        Knot distance of the first level as given, used to the letter (`linumpy.n4.grid.n_control_points`); None
-        starts with one span on each axis (more where four levels could not reach the finest).
+        Knot distance of the first level (`linumpy.n4.grid.n_control_points`), across XY held to what `shading_mm`
+        allows; None starts with one span on each axis (more where four levels could not reach the finest).
     n_iterations : sequence of int, optional
         Iterations and number of levels as given; None: 50 for as many levels as the refinements need.
     shading_mm : float, optional
@@ -122,7 +122,7 @@ def choose_fit(
     --------
     >>> choice = choose_fit((20, 3000, 3000), (0.01, 0.002, 0.002))
     >>> choice.refinements, choice.n_control_points, choice.shrink_factor
-    ((3, 0, 0), (4, 4, 4), (1, 11, 11))
+    ((3, 1, 1), (4, 4, 4), (1, 11, 11))
     """
     size = _triple(shape)
     of_section = section_planes is None
@@ -135,7 +135,13 @@ def choose_fit(
         why = "one span on each axis, more only where the levels could not reach the finest"
     else:
         control = n_control_points(size, voxel_size_mm, spline_distance_mm)
-        why = f"spline distance {spline_distance_mm} mm as given"
+        why = f"spline distance {spline_distance_mm} mm"
+        if shading_mm != 0:
+            widest = (control[0], *(max(1, math.floor(wanted)) + DEGREE for wanted in spans[1:]))
+            held = _triple([min(pair) for pair in zip(control, widest, strict=True)])
+            if held != control:
+                why += f" would give {_joined(control)}; no finer across XY than the shading is let to be"
+            control = held
     reasons.append((f"control points of the {name}, first level (z,y,x)", _joined(control), why))
 
     if shading_mm == 0:
