@@ -79,7 +79,9 @@ class Stage:
         """Folder of the results."""
         return self.folder / "results"
 
-    def command(self, *options: str, profile: str, config: str = "", settings: Mapping[str, object] = SETTINGS) -> list[str]:
+    def command(
+        self, *options: str, profile: str, config: str = "", settings: Mapping[str, object] = SETTINGS
+    ) -> list[str]:
         """Return the command that runs the stage; `config` is read last."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "test.config").write_text(SMALL_TASKS + config)

@@ -4,7 +4,6 @@ Every test compares the digests with those of the undisturbed run, and what was 
 after it. The table of docs/cluster.md is written by these tests, to build/faults.md.
 """
 
-import os
 import re
 import shutil
 import signal
@@ -109,7 +108,10 @@ def test_what_cannot_be_finished_is_named_and_the_others_are_whole(troubled, pla
     assert [path.name for path in troubled.results.glob("doomed/*")] == []
     assert troubled.digests() == plain.digests()
     record(
-        "a task can never be finished", "120 MB at every try", "nothing", lost="that acquisition, by name; exit status 1"
+        "a task can never be finished",
+        "120 MB at every try",
+        "nothing",
+        lost="that acquisition, by name; exit status 1",
     )
 
 
@@ -170,7 +172,9 @@ def test_a_full_disk(stage, plain, slurm, record, where, megabytes):
         assert not verify_fails(stage)
         again = stage.redone() & finished
         assert not again
-        record(f"the disk of {where} is full", f"a file system of {megabytes} MB, later 500; `-resume`", "what had failed")
+        record(
+            f"the disk of {where} is full", f"a file system of {megabytes} MB, later 500; `-resume`", "what had failed"
+        )
 
 
 def verify_fails(stage: Stage) -> str:

@@ -43,10 +43,16 @@ def test_apptainer(stage, plain, cpu_image):
 
 def test_slurm_with_apptainer_and_the_head_job_in_slurm(stage, plain, cpu_image, slurm):
     command = stage.command(profile="slurm,apptainer", config=image_config(cpu_image), settings=OTHERWISE_CUT)
-    subprocess.run(
-        ["sbatch", "--wait", "--quiet", "--cpus-per-task=1", "--mem=2G", "--output=output.txt", "--wrap", subprocess.list2cmdline(command)],
-        cwd=stage.folder, env=stage.environment(), check=True, timeout=400,
-    )  # fmt: skip
+    sbatch = [
+        "sbatch",
+        "--wait",
+        "--quiet",
+        "--mem=2G",
+        "--output=output.txt",
+        "--wrap",
+        subprocess.list2cmdline(command),
+    ]
+    subprocess.run(sbatch, cwd=stage.folder, env=stage.environment(), check=True, timeout=400)
     assert stage.digests() == plain.digests(), stage.output()
 
 
