@@ -304,7 +304,8 @@ def _plan(
             "chosen": [
                 {"what": what, "value": value, "why": why} for choice in choices for what, value, why in choice.reasons
             ],
-            "warnings": warnings,
+            # Between single quotes in REPORT's command: an apostrophe would end them.
+            "warnings": [warning | {"message": warning["message"].replace("'", "’")} for warning in warnings],
             "missing_chunks": n_missing,
             "mask_given": bool(row.mask),
             "code": origin[0],

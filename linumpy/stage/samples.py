@@ -7,6 +7,7 @@ plain ``.npy`` files, which a task maps into memory and reads its own rows of.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,6 +85,12 @@ class SampleGeometry:
         """Sample grid of a section, in voxels from the section's first plane."""
         z_start, z_stop = self.sections[index]
         return SampleGrid.of((z_stop - z_start, *self.shape[1:]), self.section_shrink)
+
+    @cached_property
+    def section_rows(self) -> tuple[int, ...]:
+        """Row of the sampled planes ``sections`` that each section begins at, and the one after the last."""
+        sizes = (self.section_grid(index).size[0] for index in range(len(self.sections)))
+        return tuple(itertools.accumulate(sizes, initial=0))
 
     @cached_property
     def stack_grid(self) -> SampleGrid:
@@ -230,8 +237,7 @@ class Samples:
 
     def section(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Image and mask samples of a section, shape (Z, Y, X)."""
-        before = sum(self.geometry.section_grid(i).size[0] for i in range(index))
-        rows = slice(before, before + self.geometry.section_grid(index).size[0])
+        rows = slice(*self.geometry.section_rows[index : index + 2])
         return self._load("sections_image")[rows], self._load("sections_mask")[rows]
 
     def stack(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
