@@ -139,7 +139,7 @@ class PyramidLayout:
         chunks: Sequence[int] | None = None,
         shards: Sequence[int] | Literal[False] | None = None,
         shard_depth: int = 64,
-        shard_bytes: int = 128 << 20,
+        shard_bytes: int = 64 << 20,
         smallest: int = 256,
     ) -> PyramidLayout:
         """Decide levels, chunks and shards of a volume.

@@ -47,7 +47,7 @@ def test_chunks_and_shards_are_of_the_size_asked_for(shape, dtype):
         assert all(c <= n for c, n in zip(level.chunks, level.shape, strict=True))
         assert all(s % c == 0 for s, c in zip(level.shards, level.chunks, strict=True))
         assert all(s < n + c for s, n, c in zip(level.shards, level.shape, level.chunks, strict=True))
-        assert math.prod(level.shards) * layout.stored_dtype.itemsize <= 128 << 20
+        assert math.prod(level.shards) * layout.stored_dtype.itemsize <= 64 << 20
     finest = layout.levels[0]
     if math.prod(shape) * layout.stored_dtype.itemsize > 1 << 30:
         # no more than one file for 64 MB, half of them may be cut by the end of the volume
@@ -56,7 +56,8 @@ def test_chunks_and_shards_are_of_the_size_asked_for(shape, dtype):
 
 def test_files_of_a_terabyte_stay_few():
     layout = PyramidLayout.plan((2000, 10000, 12000), "float32", (1.0, 1.0, 1.0))
-    assert sum(level.n_files for level in layout.levels) < 10_000
+    # 64 MiB a file, decoded: twice that would cost every task 250 MiB more.
+    assert sum(level.n_files for level in layout.levels) < 20_000
 
 
 @pytest.mark.parametrize("shape", SHAPES)
