@@ -80,7 +80,7 @@ def choose_fit(
     *,
     section_planes: int | None = None,
     shrink_factor: Sequence[int] | None = None,
-    spline_distance_mm: float | Sequence[float] | None = None,
+    spline_distance_mm: float | None = None,
     n_iterations: Sequence[int] | None = None,
     shading_mm: float | None = None,
     depth_profile: bool = True,
@@ -99,9 +99,9 @@ def choose_fit(
         Planes of a section, where `shape` is the stack; None where it is a section.
     shrink_factor : sequence of int, optional
         As given, (z, y, x); None chooses.
-    spline_distance_mm : float or sequence of float, optional
-        Knot distance of the first level (`linumpy.n4.grid.n_control_points`), across XY held to what `shading_mm`
-        allows; None starts with one span on each axis (more where four levels could not reach the finest).
+    spline_distance_mm : float, optional
+        Knot distance of the first level (`linumpy.n4.grid.n_control_points`). None, and across XY one below
+        `shading_mm`, starts with one span (more where four levels could not reach the finest).
     n_iterations : sequence of int, optional
         Iterations and number of levels as given; None: 50 for as many levels as the refinements need.
     shading_mm : float, optional
@@ -130,18 +130,17 @@ def choose_fit(
     reasons: list[tuple[str, str, str]] = []
     n_levels = len(n_iterations) if n_iterations is not None else MAX_REFINEMENTS + 1
     spans = _finest_spans(size, voxel_size_mm, of_section, shading_mm)
+    coarse = _triple([max(1, math.ceil(wanted / 2**MAX_REFINEMENTS)) + DEGREE for wanted in spans])
     if spline_distance_mm is None:
-        control = _triple([max(1, math.ceil(wanted / 2**MAX_REFINEMENTS)) + DEGREE for wanted in spans])
+        control = coarse
         why = "one span on each axis, more only where the levels could not reach the finest"
     else:
         control = n_control_points(size, voxel_size_mm, spline_distance_mm)
-        why = f"spline distance {spline_distance_mm} mm"
-        if shading_mm != 0:
-            widest = (control[0], *(max(1, math.floor(wanted)) + DEGREE for wanted in spans[1:]))
-            held = _triple([min(pair) for pair in zip(control, widest, strict=True)])
-            if held != control:
-                why += f" would give {_joined(control)}; no finer across XY than the shading is let to be"
-            control = held
+        why = f"spline distance {spline_distance_mm:g} mm"
+        finest_mm = SHADING_MM if shading_mm is None else shading_mm
+        if spline_distance_mm < finest_mm:
+            control = (control[0], coarse[1], coarse[2])
+            why += f" is below the shading's {finest_mm:g} mm: across XY one span at first, halved down to that"
     reasons.append((f"control points of the {name}, first level (z,y,x)", _joined(control), why))
 
     if shading_mm == 0:

@@ -18,6 +18,8 @@ from linumpy.stage.samples import Samples
 
 __all__ = ["acquisition_metrics", "coefficient_of_variation", "step_ratio"]
 
+USUAL_GAINS = (0.5, 2.0)
+"""A section's gain beyond these is worth a look."""
 _BACKENDS = {"numba": "native", "cupy": "gpu", "simpleitk": "cpu", "numpy": "numpy"}
 MIN_COMMON_TISSUE = 50
 """Fewest voxels, tissue on both sides of a cut, that a step is told from."""
@@ -210,12 +212,23 @@ def _warnings(
         return {"code": code, "message": message, "section": section}
 
     voxels = tissue["voxels"]
+    low, high = USUAL_GAINS
     if tissue_fraction == 0:
         return [warning("no_tissue", "no tissue was found anywhere: the voxels are written as they were")]
     found = [
         warning("empty_section", "no tissue was found in this section: it keeps its voxels", section["index"])
         for section in sections
         if section["empty"] and not tissue["sections"]  # the mask's own checks say so, where it was not given
+    ]
+    found += [
+        warning(
+            "gain",
+            f"the tissue at the cuts asked for a gain of {section['gain']:.2f}, far from its neighbours': "
+            f"look at this section in the pictures",
+            section["index"],
+        )
+        for section in sections
+        if not low <= section["gain"] <= high
     ]
     if voxels["not_finite"]:
         message = (

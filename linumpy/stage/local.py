@@ -76,8 +76,8 @@ class CorrectionParameters:
     closing_radius: int = 3
     z_closing_sections: int = 2
     shrink_factor: int | Triple | None = None
-    spline_distance_section_mm: float | None = None
-    spline_distance_global_mm: float | None = None
+    spline_distance_section_mm: float | None = 2.0
+    spline_distance_global_mm: float | None = 10.0
     n_iterations: tuple[int, ...] | None = None
     shading_section_mm: float | None = None
     shading_global_mm: float | None = None

@@ -41,7 +41,6 @@ CANDIDATES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("mask by Otsu of logarithms", {"mask_method": "otsu_log"}),
     ("mask by Otsu", {"mask_method": "otsu"}),
     ("no depth profile", {"depth_profile": False}),
-    ("knots 2 mm and 10 mm", {"spline_distance_section_mm": 2.0, "spline_distance_global_mm": 10.0}),
 )
 """Names and changed parameters, the pipeline's names."""
 

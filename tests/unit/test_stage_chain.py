@@ -189,7 +189,8 @@ def test_omero_window_holds_the_voxels(uneven_results):
 def test_metrics_say_what_was_done(uneven_results):
     metrics = metrics_of(uneven_results)
     assert [(s["z_start"], s["z_stop"]) for s in metrics["sections"]] == list(UNEVEN_SECTIONS)
-    assert metrics["backend"] == read_json(uneven_results / "bias" / "global.json")["fit"]["backend"]
+    assert read_json(uneven_results / "bias" / "global.json")["fit"]["backend"] == "numba"
+    assert metrics["backend"] == "native"  # the parameter's name for it
     assert metrics["voxels"]["total"] == uneven_acquisition().volume.size
     assert metrics["image"]["voxel_size_um"] == [10, 20, 20]
     assert all(warning["code"].startswith("mask_") for warning in metrics["warnings"])
