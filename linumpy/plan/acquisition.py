@@ -7,6 +7,7 @@ memory it asks for), so that a changed setting repeats the work it touches and n
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ END_PLANE_SAMPLES = 250_000
 INTERPRETER_MB = 400
 MASK_WORKERS = 2
 """Threads that the memory of TISSUE_MASK is planned for, those of its resource label."""
-MASK_MB = 900
+MASK_MB = 1200
 """Memory of TISSUE_MASK, beyond which large sections are read twice (a plane may still ask for more)."""
 
 
@@ -298,18 +299,21 @@ def _plan(
         }
         if parameters["tune"]
         else None,
-        "report": {
-            "acquisition": row.acquisition,
-            "parameters": {name: value for name, value in parameters.items() if name not in _NOT_REPORTED},
-            "chosen": [
-                {"what": what, "value": value, "why": why} for choice in choices for what, value, why in choice.reasons
-            ],
-            # Between single quotes in REPORT's command: an apostrophe would end them.
-            "warnings": [warning | {"message": warning["message"].replace("'", "’")} for warning in warnings],
-            "missing_chunks": n_missing,
-            "mask_given": bool(row.mask),
-            "code": origin[0],
-        },
+        "report": _quotable(
+            {
+                "acquisition": row.acquisition,
+                "parameters": {name: value for name, value in parameters.items() if name not in _NOT_REPORTED},
+                "chosen": [
+                    {"what": what, "value": value, "why": why}
+                    for choice in choices
+                    for what, value, why in choice.reasons
+                ],
+                "warnings": warnings,
+                "missing_chunks": n_missing,
+                "mask_given": bool(row.mask),
+                "code": origin[0],
+            }
+        ),
     }
 
 
@@ -343,6 +347,12 @@ _TUNED_PARAMETERS = (
 )
 """What tuning starts from: fields of `linumpy.stage.local.CorrectionParameters`."""
 _NOT_REPORTED = ("input", "outdir", "publish_mode", "help", "sections_per_task", "slab_planes", "tune")
+
+
+def _quotable(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with typographic apostrophes: they stand between single quotes in a task's command."""
+    quotable: dict[str, Any] = json.loads(json.dumps(values).replace("'", "’"))
+    return quotable
 
 
 def _end_stride(shape: Triple) -> int:
