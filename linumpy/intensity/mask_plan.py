@@ -17,7 +17,7 @@ from linumpy.intensity.mask_smoothing import gaussian_radius
 from linumpy.intensity.mask_threshold import METHODS, N_KEYS
 from linumpy.intensity.sections import section_bounds
 
-__all__ = ["MaskMemory", "MaskSettings", "mask_memory", "section_bytes"]
+__all__ = ["MaskMemory", "MaskSettings", "keeps_section", "mask_memory", "section_bytes"]
 
 BLOCK_VOXELS = 1 << 23
 """Voxels of a block where the caller names no number of planes."""
@@ -134,11 +134,23 @@ def mask_memory(
         itemsize=itemsize,
     )
     bounds = section_bounds(shape[0], [tuple(pair) for pair in sections])
-    kept = [section_bytes(shape, stop - start, settings) for start, stop in bounds]
-    fitting = [size for size in kept if settings.max_bytes is None or size <= settings.max_bytes]
-    if len(fitting) == len(kept):
+    depths = [stop - start for start, stop in bounds]
+    kept = [section_bytes(shape, depth, settings) for depth in depths if keeps_section(shape, depth, settings)]
+    if len(kept) == len(depths):
         return MaskMemory(max(kept), 1)
-    return MaskMemory(max([_fixed_bytes(shape, settings, smoothers=2), *fitting]), 2)
+    return MaskMemory(max([_fixed_bytes(shape, settings, smoothers=2), *kept]), 2)
+
+
+def keeps_section(shape: tuple[int, int, int], n_planes: int, settings: MaskSettings) -> bool:
+    """Tell whether a section's smoothed planes stay in memory, rather than being read and smoothed again.
+
+    They do where they fit `max_bytes`, and where they take no more than the second smoother that reading again needs
+    (thin sections of wide planes).
+    """
+    if settings.max_bytes is None or section_bytes(shape, n_planes, settings) <= settings.max_bytes:
+        return True
+    again = _fixed_bytes(shape, settings, smoothers=2) - _fixed_bytes(shape, settings, smoothers=1)
+    return 4 * n_planes * shape[1] * shape[2] <= again
 
 
 def section_bytes(shape: tuple[int, int, int], n_planes: int, settings: MaskSettings) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linumpy.intensity.mask_morphology import close_along_z, fill_and_close, keep_large
-from linumpy.intensity.mask_plan import MaskSettings, section_bytes
+from linumpy.intensity.mask_plan import MaskSettings, keeps_section
 from linumpy.intensity.mask_smoothing import CpuSmoother, GpuSmoother, ReadPlanes, load_cupy
 from linumpy.intensity.mask_split import HistogramSplit, split_histogram
 from linumpy.intensity.mask_threshold import (
@@ -146,9 +146,8 @@ class _Stream:
     def _section(self, smoother: CpuSmoother, index: int) -> Iterator[UInt8]:
         """Yield the planes of a section."""
         start, stop = self.bounds[index]
-        limit = self.settings.max_bytes
         kept = None
-        if limit is None or section_bytes(self.shape, stop - start, self.settings) <= limit:
+        if keeps_section(self.shape, stop - start, self.settings):
             kept = np.empty((stop - start, *self.shape[1:]), np.float32)
         histogram = self._count(smoother, index, kept)
         split = split_histogram(histogram)

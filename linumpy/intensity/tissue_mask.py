@@ -156,7 +156,8 @@ def stream_tissue_mask(
     smoothing_sigma, smoothing_sigma_z, closing_radius, z_closing_sections, method, min_size, use_gpu, workers
         As in `compute_tissue_mask`.
     max_bytes : int, optional
-        Memory to stay within (see `mask_memory`): a section whose smoothed planes do not fit is read twice.
+        Memory to stay within (see `mask_memory`): a section whose smoothed planes do not fit is read twice, unless
+        that would take more memory than keeping them.
     block_planes : int, optional
         Planes of a block; reads end at its multiples, so give (a multiple of) the image's chunk depth.
     itemsize : int

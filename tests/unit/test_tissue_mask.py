@@ -143,8 +143,8 @@ def test_blocks_threads_and_memory_change_no_bit(method):
 def test_sections_that_do_not_fit_are_read_twice_and_say_so():
     vol = acquisition((24, 60, 70))
     sections = [(0, 4), (4, 20), (20, 24)]
-    limit = mask_memory(vol.shape, sections, workers=1, block_planes=2).bytes - 1
-    assert mask_memory(vol.shape, sections, workers=1, block_planes=2, max_bytes=limit).reads == 2
+    limit = mask_memory(vol.shape, sections, workers=1, block_planes=2, itemsize=2).bytes - 1
+    assert mask_memory(vol.shape, sections, workers=1, block_planes=2, itemsize=2, max_bytes=limit).reads == 2
     planes_read = np.zeros(24, int)
 
     def read(z0, z1):
@@ -152,12 +152,23 @@ def test_sections_that_do_not_fit_are_read_twice_and_say_so():
         return vol[z0:z1]
 
     found = []
-    settings = {"method": "otsu_log", "workers": 1, "block_planes": 2}
+    settings = {"method": "otsu_log", "workers": 1, "block_planes": 2, "itemsize": 2}
     for _ in stream_tissue_mask(read, vol.shape, sections, max_bytes=limit, on_section=found.append, **settings):
         pass
     assert [section.reads for section in found] == [1, 2, 1]
     halo = 4  # of a standard deviation of 1 plane
     assert planes_read.tolist() == [1 + (4 - halo <= z < 20 + halo) for z in range(24)]
+
+
+def test_a_thin_section_is_kept_where_reading_it_again_would_take_more():
+    vol = acquisition((24, 60, 70))
+    sections = [(0, 12), (12, 24)]
+    settings = {"workers": 1, "block_planes": 8, "itemsize": 4}
+    assert mask_memory(vol.shape, sections, max_bytes=0, **settings).reads == 1
+    found = []
+    for _ in stream_tissue_mask(lambda z0, z1: vol[z0:z1], vol.shape, sections, max_bytes=0, on_section=found.append):
+        pass
+    assert [section.reads for section in found] == [1, 1]
 
 
 def test_reads_come_from_one_thread_at_a_time_and_end_at_multiples_of_the_block():
@@ -217,7 +228,14 @@ def test_the_fine_histogram_is_certain_of_the_real_volumes_thresholds(test_data)
     found = []
     vol = group["0"][:]
     for _ in stream_tissue_mask(
-        lambda z0, z1: vol[z0:z1], vol.shape, section_bounds(30, 3), max_bytes=0, on_section=found.append
+        lambda z0, z1: vol[z0:z1],
+        vol.shape,
+        section_bounds(30, 3),
+        smoothing_sigma_z=0.5,  # a short reach along Z: keeping a section takes more than reading it again
+        max_bytes=0,
+        block_planes=1,
+        itemsize=2,
+        on_section=found.append,
     ):
         pass
     assert [section.reads for section in found] == [2, 2, 2]
