@@ -9,7 +9,8 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from tests.acquisitions import (
 )
 from tests.pipeline.conftest import NEXTFLOW
 
-TASK_NAME = re.compile(r"^# NEXTFLOW TASK: (?:.*:)?(.+)$|^### name: '(?:.*:)?(.+)'$", re.M)
+TASK_NAME = re.compile(r"^### name: '(?:.*:)?(.+)'$", re.MULTILINE)
 HERE = Path(__file__).resolve().parent
 
 # Whatever the defaults are, these are what is tested: three slabs and three batches of sections in `uneven`.
@@ -91,23 +92,24 @@ class Stage:
         command += [text for name, value in settings.items() for text in (f"--{name}", value)]
         return [str(word) for word in command]
 
-    def start(self, *options: str, **how: object) -> subprocess.Popen[str]:
-        """Start the stage and return its head job; what it prints goes to `output.txt`."""
+    @contextmanager
+    def started(self, *options: str, **how: object) -> Iterator[subprocess.Popen[str]]:
+        """Run the stage in the background: its head job. What it prints goes to `output.txt`."""
         command = self.command(*options, **how)
         with (self.folder / "output.txt").open("w") as output:
-            return subprocess.Popen(
+            head = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment(), stdout=output, stderr=subprocess.STDOUT, text=True
             )
-
-    def run(self, *options: str, status: int | None = 0, **how: object) -> str:
-        """Run the stage to its end and return what it printed."""
-        head = self.start(*options, **how)
         try:
-            found = head.wait(timeout=400)
+            yield head
         finally:
             head.kill()
-        assert status is None or found == status, self.output()
-        assert status == 0 or found != 0, self.output()
+
+    def run(self, *options: str, status: int | None = 0, **how: object) -> str:
+        """Run the stage to its end and return what it printed; a `status` of None is any but 0."""
+        with self.started(*options, **how) as head:
+            found = head.wait(timeout=400)
+        assert found == status if status is not None else found, self.output()
         return self.output()
 
     def environment(self) -> dict[str, str]:
@@ -148,18 +150,26 @@ class Stage:
         """Names of the tasks that ended well. CHECK_INPUT always runs, and is left out."""
         return set(self.finished_folders().values()) - {"CHECK_INPUT (1)", "CHECK_INPUT"}
 
+    def processes(self, script: str = "") -> list[int]:
+        """Return the processes that run in this stage's task folders; of one script, where it is named."""
+        work = str((self.folder / "work").resolve())
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                if os.readlink(process / "cwd").startswith(work) and (
+                    not script or (b"python" in words[0] and words[1].endswith(script.encode()))
+                ):
+                    found.append(int(process.name))
+            except (OSError, IndexError):  # it ended, or has no arguments
+                continue
+        return found
+
     def wait_for_process(self, script: str, head: subprocess.Popen[str]) -> int:
         """Wait until a task of this stage runs a script, and return the number of that process."""
-        work = str((self.folder / "work").resolve())
         for _ in range(6000):
-            for process in Path("/proc").glob("[0-9]*"):
-                try:
-                    if os.readlink(process / "cwd").startswith(work):
-                        words = (process / "cmdline").read_bytes().split(b"\0")
-                        if b"python" in words[0] and any(word.endswith(script.encode()) for word in words[1:2]):
-                            return int(process.name)
-                except OSError:
-                    continue
+            if found := self.processes(script):
+                return found[0]
             assert head.poll() is None, self.output()
             time.sleep(0.02)
         raise TimeoutError(f"{script} was never run:\n{self.output()}")

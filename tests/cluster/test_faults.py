@@ -44,9 +44,9 @@ def of(lines: list[str], *acquisitions: str) -> list[str]:
     return [line for line in lines if line.split("\t")[0] in acquisitions]
 
 
-def jobs() -> list[str]:
-    """Names of Slurm's jobs that run or wait."""
-    return subprocess.check_output(["squeue", "-h", "-o", "%j"], text=True).split()
+def jobs(states: str = "running,pending") -> list[str]:
+    """Names of Slurm's jobs in these states."""
+    return subprocess.check_output(["squeue", "-h", "-o", "%j", "-t", states], text=True).split()
 
 
 # A task killed, two short of memory (one for good), one that hangs: a run lives with all of that by itself.
@@ -72,9 +72,10 @@ def troubled(tmp_path_factory, pipeline, slurm, cpu_image, plain):
     folder = tmp_path_factory.mktemp("troubled")
     doomed = write_ome_zarr(folder / "doomed.ome.zarr", small_acquisition().volume)
     stage = Stage(folder / "run", pipeline, write_inputs(folder / "inputs", doomed=doomed))
-    head = stage.start(profile="slurm,apptainer", config=f"process.container = '{cpu_image.sif}'\n{TROUBLE}")
-    send(stage.wait_for_process("n4_global.py", head), signal.SIGKILL)
-    assert head.wait(timeout=400) != 0, stage.output()
+    config = f"process.container = '{cpu_image.sif}'\n{TROUBLE}"
+    with stage.started(profile="slurm,apptainer", config=config) as head:
+        send(stage.wait_for_process("n4_global.py", head), signal.SIGKILL)
+        assert head.wait(timeout=400) != 0, stage.output()
     return stage
 
 
@@ -117,27 +118,31 @@ def test_what_cannot_be_finished_is_named_and_the_others_are_whole(troubled, pla
 
 
 def test_a_node_taken_away(stage, plain, slurm, record):
-    hold = "process { withName: 'N4_GLOBAL' { beforeScript = { task.attempt == 1 ? 'sleep 5' : '' } } }"
-    head = stage.start(profile="slurm", config=hold)
-    stage.wait_for_process("n4_global.py", head)
-    run_script("slurm.sh", "away")
-    time.sleep(3)
-    run_script("slurm.sh", "up")
-    assert head.wait(timeout=400) == 0, stage.output()
+    hold = "process { withName: 'N4_GLOBAL' { beforeScript = { task.attempt == 1 ? 'sleep 60' : '' } } }"
+    with stage.started(profile="slurm", config=hold) as head:
+        while not any("N4_GLOBAL" in name for name in jobs("running")):
+            assert head.poll() is None, stage.output()
+            time.sleep(0.2)
+        run_script("slurm.sh", "away")
+        for number in stage.processes():  # with the daemon alone gone, tasks would go on and end well
+            send(number, signal.SIGKILL)
+        time.sleep(2)
+        run_script("slurm.sh", "up")
+        assert head.wait(timeout=400) == 0, stage.output()
     assert stage.digests() == plain.digests()
     again = {task for task, n in stage.attempts().items() if n > 1}
-    assert again
-    record("the node goes", "slurmd stopped, the node set down, then up again", again)
+    assert any(task.startswith("N4_GLOBAL") for task in again)
+    record("the node goes", "slurmd stopped, its tasks killed, the node set down, then up again", again)
 
 
 @pytest.mark.parametrize("what", [signal.SIGTERM, signal.SIGKILL])
 def test_the_head_job_ends(stage, plain, slurm, record, what):
-    head = stage.start(profile="slurm")
-    stage.wait_until_done("CORRECT", head)
-    time.sleep(3)  # Nextflow has seen what is finished now
-    finished = stage.finished_tasks()
-    send(head.pid, what)
-    assert head.wait(timeout=60) != 0
+    with stage.started(profile="slurm") as head:
+        stage.wait_until_done("CORRECT", head)
+        finished = stage.finished_tasks()
+        time.sleep(3)  # Nextflow has seen these
+        send(head.pid, what)
+        assert head.wait(timeout=60) != 0
     if what == signal.SIGTERM:  # kill -9 leaves them to themselves
         assert not [name for name in jobs() if name.startswith("nf-")]
     stage.run("-resume", profile="slurm")
