@@ -29,6 +29,7 @@ def parse_args(argv=None):
     arguments.add_argument("--sections", type=sections, required=True, help="z_start:z_stop of each section")
     arguments.add_argument("--mask_method", choices=METHODS, required=True, help="how a section's threshold is found")
     arguments.add_argument("--mask_min_size", type=int, required=True, help="pixels; smaller pieces are dropped")
+    arguments.add_argument("--mask_largest", type=int, required=True, help="pieces of a plane to keep; 0: all")
     arguments.add_argument("--smoothing_sigma", type=float, required=True, help="in Y and X, voxels")
     arguments.add_argument("--smoothing_sigma_z", type=float, required=True, help="in Z, planes")
     arguments.add_argument("--closing_radius", type=int, required=True, help="disk of each plane, voxels")
@@ -72,6 +73,7 @@ def main(argv=None) -> int:
             MaskSettings(
                 method=args.mask_method,
                 min_size=args.mask_min_size,
+                largest=args.mask_largest,
                 smoothing_sigma=args.smoothing_sigma,
                 smoothing_sigma_z=args.smoothing_sigma_z,
                 closing_radius=args.closing_radius,

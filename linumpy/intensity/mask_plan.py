@@ -41,6 +41,7 @@ class MaskSettings:
     z_closing_sections: int = 2
     method: str = "otsu"
     min_size: int = 0
+    largest: int = 0
     use_gpu: bool = False
     max_bytes: int | None = None
     workers: int | None = None
@@ -52,7 +53,7 @@ class MaskSettings:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}; give a standard deviation in voxels, 0 or more")
-        for name in ("closing_radius", "z_closing_sections", "min_size"):
+        for name in ("closing_radius", "z_closing_sections", "min_size", "largest"):
             value = getattr(self, name)
             if value < 0 or value != int(value):
                 raise ValueError(f"{name} is {value}; give a whole number, 0 or more")

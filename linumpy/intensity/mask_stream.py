@@ -271,7 +271,9 @@ class _Stream:
 
 def _plane_mask(plane: Float32, threshold: np.float32, settings: MaskSettings) -> UInt8:
     mask = fill_and_close((plane > threshold).view(np.uint8), settings.closing_radius)
-    return keep_large(mask, settings.min_size) if settings.min_size > 1 else mask
+    if settings.min_size <= 1 and not settings.largest:
+        return mask
+    return keep_large(mask, settings.min_size, settings.largest)
 
 
 def _shares_above(

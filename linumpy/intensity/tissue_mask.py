@@ -47,6 +47,7 @@ def compute_tissue_mask(
     *,
     method: str = "otsu",
     min_size: int = 0,
+    largest: int = 0,
     workers: int | None = None,
 ) -> NDArray[np.bool_]:
     """Compute where a serial acquisition shows tissue.
@@ -74,6 +75,8 @@ def compute_tissue_mask(
         section is all tissue or has none; see `linumpy.intensity.mask_split`).
     min_size : int
         Drop the pieces of a plane with fewer pixels (8-connected, before the closing along Z), 0 for none.
+    largest : int
+        Keep only so many pieces of a plane, the largest, 0 for all.
     workers : int, optional
         Threads; by default the processors this process may use. Changes no bit of the mask.
 
@@ -116,6 +119,7 @@ def compute_tissue_mask(
         z_closing_sections=z_closing_sections,
         method=method,
         min_size=min_size,
+        largest=largest,
         use_gpu=use_gpu,
         workers=workers,
     )
@@ -135,6 +139,7 @@ def stream_tissue_mask(
     z_closing_sections: int = 2,
     method: str = "otsu",
     min_size: int = 0,
+    largest: int = 0,
     use_gpu: bool = False,
     max_bytes: int | None = None,
     workers: int | None = None,
@@ -153,7 +158,7 @@ def stream_tissue_mask(
         Z, Y, X of the volume.
     sections : sequence of (z_start, z_stop)
         Planes of each section, without gap or overlap.
-    smoothing_sigma, smoothing_sigma_z, closing_radius, z_closing_sections, method, min_size, use_gpu, workers
+    smoothing_sigma, smoothing_sigma_z, closing_radius, z_closing_sections, method, min_size, largest, use_gpu, workers
         As in `compute_tissue_mask`.
     max_bytes : int, optional
         Memory to stay within (see `mask_memory`): a section whose smoothed planes do not fit is read twice, unless
@@ -184,6 +189,7 @@ def stream_tissue_mask(
         z_closing_sections=z_closing_sections,
         method=method,
         min_size=min_size,
+        largest=largest,
         use_gpu=use_gpu,
         max_bytes=max_bytes,
         workers=workers,

@@ -320,6 +320,7 @@ def _plan(
 _MASK_PARAMETERS = (
     "mask_method",
     "mask_min_size",
+    "mask_largest",
     "smoothing_sigma",
     "smoothing_sigma_z",
     "closing_radius",

@@ -16,7 +16,7 @@ from linumpy.intensity.bias_model import BiasModel
 from linumpy.intensity.correction import correct_block
 from linumpy.stage.samples import Samples
 
-__all__ = ["acquisition_metrics", "coefficient_of_variation", "step_ratio"]
+__all__ = ["acquisition_metrics", "coefficient_of_variation", "plane_contrast", "step_ratio"]
 
 USUAL_GAINS = (0.5, 2.0)
 """A section's gain beyond these is worth a look."""
@@ -50,6 +50,29 @@ def step_ratio(
     if np.count_nonzero(common) < MIN_COMMON_TISSUE:
         return None
     return float(np.median(first[common] / last[common]))
+
+
+def plane_contrast(plane: NDArray[np.float32], mask: NDArray[np.bool_]) -> float | None:
+    """Return the 90th over the 25th percentile of a plane's tissue.
+
+    Parameters
+    ----------
+    plane : ndarray of shape (Y, X)
+        Intensities; those in the mask that are finite and positive count.
+    mask : ndarray of bool, shape (Y, X)
+        Tissue.
+
+    Returns
+    -------
+    float or None
+        None with fewer than 50 voxels.
+    """
+    with np.errstate(invalid="ignore"):
+        tissue = plane[mask & np.isfinite(plane) & (plane > 0)]
+    if len(tissue) < MIN_COMMON_TISSUE:
+        return None
+    low, high = np.percentile(tissue, [25, 90])
+    return float(high / low)
 
 
 def coefficient_of_variation(values: Sequence[float | None]) -> float | None:
@@ -91,6 +114,7 @@ def acquisition_metrics(
         zip(bias.sections, bias.gains, bias.section_fits, strict=True)
     ):
         low, high = _field_range(samples, bias, index)
+        contrast_before, contrast_after = _contrasts(samples, bias, index, strength)
         before, after = steps[index] if index < len(steps) else (None, None)
         share = float(np.mean([n / plane_voxels for n in tissue["planes"]["tissue"][z_start:z_stop]]))
         sections.append(
@@ -109,6 +133,8 @@ def acquisition_metrics(
                 "step_after": after,
                 "cv_before": coefficient_of_variation(planes["median_before"][z_start:z_stop]),
                 "cv_after": coefficient_of_variation(planes["median_after"][z_start:z_stop]),
+                "contrast_before": contrast_before,
+                "contrast_after": contrast_after,
             }
         )
     tissue_fraction = float(np.mean(tissue["planes"]["tissue"]) / plane_voxels)
@@ -140,6 +166,8 @@ def acquisition_metrics(
             "step_deviation_after": _median_deviation([after for _, after in steps]),
             "cv_within_before": _median([section["cv_before"] for section in sections]),
             "cv_within_after": _median([section["cv_after"] for section in sections]),
+            "contrast_before": _median([section["contrast_before"] for section in sections]),
+            "contrast_after": _median([section["contrast_after"] for section in sections]),
             "cv_planes_before": coefficient_of_variation(planes["median_before"]),
             "cv_planes_after": coefficient_of_variation(planes["median_after"]),
         },
@@ -167,6 +195,20 @@ def _field_range(samples: Samples, bias: BiasModel, index: int) -> tuple[float |
     _, mask = samples.section(index)
     start = (bias.sections[index][0] + grid.start[0], *grid.start[1:])
     return _percentiles(bias.log_bias_field(grid.size, start=start, step=grid.step), mask)
+
+
+def _contrasts(samples: Samples, bias: BiasModel, index: int, strength: float) -> tuple[float | None, float | None]:
+    """Median over a section's sampled planes of the 90th over the 25th percentile of tissue, before and after."""
+    grid = samples.geometry.section_grid(index)
+    image, mask = samples.section(index)
+    start = (bias.sections[index][0] + grid.start[0], *grid.start[1:])
+    log_bias_field = bias.log_bias_field(grid.size, start=start, step=grid.step)
+    corrected = correct_block(image, log_bias_field, strength=strength)
+    before, after = (
+        _median([plane_contrast(plane, tissue) for plane, tissue in zip(volume, mask, strict=True)])
+        for volume in (image, corrected)
+    )
+    return before, after
 
 
 def _global(samples: Samples, bias: BiasModel) -> dict[str, Any] | None:
@@ -223,7 +265,7 @@ def _warnings(
     found += [
         warning(
             "gain",
-            f"the tissue at the cuts asked for a gain of {section['gain']:.2f}, far from its neighbours': "
+            f"the tissue at the cuts asked for a gain of {section['gain']:.2f}, far from 1: "
             f"look at this section in the pictures",
             section["index"],
         )

@@ -27,6 +27,7 @@ process TISSUE_MASK {
         --sections ${settings.sections} \\
         --mask_method ${settings.mask_method} \\
         --mask_min_size ${settings.mask_min_size} \\
+        --mask_largest ${settings.mask_largest} \\
         --smoothing_sigma ${settings.smoothing_sigma} \\
         --smoothing_sigma_z ${settings.smoothing_sigma_z} \\
         --closing_radius ${settings.closing_radius} \\

@@ -268,6 +268,8 @@ def test_small_pieces_are_dropped():
     assert compute_tissue_mask(vol, **settings)[0].sum() == 409
     assert compute_tissue_mask(vol, min_size=9, **settings)[0].sum() == 409
     assert compute_tissue_mask(vol, min_size=10, **settings)[0].sum() == 400
+    assert compute_tissue_mask(vol, largest=1, **settings)[0].sum() == 400
+    assert compute_tissue_mask(vol, largest=2, **settings)[0].sum() == 409
 
 
 class FakeRuntime:
