@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -119,6 +120,12 @@ class Stage:
     def output(self) -> str:
         """What the head job printed."""
         return (self.folder / "output.txt").read_text()
+
+    def verify(self, *acquisitions: str) -> subprocess.CompletedProcess[str]:
+        """Have results read back and compared with their recorded digests."""
+        script = self.pipeline / "bin" / "verify.py"
+        command = [sys.executable, script, *(self.results / name for name in acquisitions)]
+        return subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False)
 
     def digests(self) -> list[str]:
         """Lines of `digests.tsv`."""

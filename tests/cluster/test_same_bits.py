@@ -1,7 +1,6 @@
 """One digest per level and lattice, whatever runs the tasks and however the work is cut."""
 
 import subprocess
-import sys
 
 import pytest
 import zarr
@@ -56,17 +55,12 @@ def test_slurm_with_apptainer_and_the_head_job_in_slurm(stage, plain, cpu_image,
     assert stage.digests() == plain.digests(), stage.output()
 
 
-def verify(stage: Stage, *names: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, stage.pipeline / "bin" / "verify.py", *(stage.results / name for name in names)]
-    return subprocess.run(command, env=stage.environment(), capture_output=True, text=True, check=False)
-
-
 def test_verify_reads_results_back(plain, tmp_path):
-    assert "2 acquisitions are as they were written" in verify(plain, "uneven", "small").stdout
+    assert "2 acquisitions are as they were written" in plain.verify("uneven", "small").stdout
     folder = tmp_path / "results" / "small"
     subprocess.run(["cp", "-r", plain.results, tmp_path / "results"], check=True)
     level = zarr.open_group(folder / "corrected.ome.zarr")["0"]
     level[3, 4, 5] += 1
-    found = verify(Stage(tmp_path, plain.pipeline, plain.samplesheet), "small")
+    found = Stage(tmp_path, plain.pipeline, plain.samplesheet).verify("small")
     assert found.returncode == 1
     assert "small: corrected.ome.zarr/0: recorded" in found.stderr
