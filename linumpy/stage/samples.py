@@ -250,4 +250,10 @@ class Samples:
         return self._load("ends_image")[row], self._load("ends_mask")[row]
 
     def _load(self, name: str) -> NDArray[Any]:
-        return np.load(self._folder / f"{name}.npy", mmap_mode="c")  # type: ignore[no-any-return]
+        path = self._folder / f"{name}.npy"
+        try:
+            return np.load(path, mmap_mode="c")  # type: ignore[no-any-return]
+        except (ValueError, EOFError) as error:
+            raise ValueError(
+                f"{path.resolve()} is damaged ({error}); remove the task folder that it lies in and run with -resume"
+            ) from error

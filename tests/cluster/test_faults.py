@@ -191,6 +191,8 @@ def test_a_corrupted_intermediate(stage, plain, slurm, record):
 
     said = stage.run("-resume", profile="slurm", status=None)
     assert "Not finished: uneven." in said
+    errors = [path.read_text() for path in (stage.folder / "work").glob("??/*/.command.err")]
+    assert any(f"{folder}/samples/stack_image.npy is damaged" in text for text in errors)
     assert stage.redone() >= {"N4_GLOBAL (uneven)"}
     assert not (stage.results / "uneven" / "corrected.ome.zarr").exists()
     assert of(stage.digests(), "small") == of(plain.digests(), "small")
@@ -199,7 +201,7 @@ def test_a_corrupted_intermediate(stage, plain, slurm, record):
     stage.run("-resume", profile="slurm")
     assert stage.digests() == plain.digests()
     redone = stage.redone()
-    assert all("(uneven" in task for task in redone - {"BATCH_REPORT"})
+    assert all("(uneven" in task for task in redone - {"BATCH_REPORT", "PROVENANCE (1)"})
     record(
         "an intermediate is damaged", "TISSUE_MASK's samples truncated, `-resume`; its folder removed, `-resume`",
         "the acquisition's tasks from TISSUE_MASK on", lost="nothing; refused by name until then",
