@@ -1,6 +1,7 @@
 // What the run used and made to a Workflow Run RO-Crate, whose folder is that of the results.
 process PROVENANCE {
     label 'process_low'
+    cache 'deep' // CHECK_INPUT writes its files anew in every run
 
     input:
     path info, stageAs: 'info/*'

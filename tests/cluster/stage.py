@@ -26,6 +26,8 @@ from tests.acquisitions import (
 from tests.pipeline.conftest import NEXTFLOW
 
 TASK_NAME = re.compile(r"^### name: '(?:.*:)?(.+)'$", re.MULTILINE)
+# CHECK_INPUT always runs, the others again when there is one acquisition more.
+OF_THE_BATCH = {"CHECK_INPUT (1)", "BATCH_REPORT", "PROVENANCE (1)"}
 HERE = Path(__file__).resolve().parent
 
 # Whatever the defaults are, these are what is tested: three slabs and three batches of sections in `uneven`.
@@ -137,8 +139,8 @@ class Stage:
             return [row | {"task": row["name"].split(":")[-1]} for row in csv.DictReader(stream, delimiter="\t")]
 
     def redone(self) -> set[str]:
-        """Tasks of the last run that were not cached. CHECK_INPUT always runs, and is left out."""
-        return {row["task"] for row in self.tasks() if row["status"] != "CACHED"} - {"CHECK_INPUT (1)", "CHECK_INPUT"}
+        """Tasks of an acquisition that the last run did not find in the cache."""
+        return {row["task"] for row in self.tasks() if row["status"] != "CACHED"} - OF_THE_BATCH
 
     def attempts(self) -> Counter[str]:
         """How often each task of the last run was tried."""
@@ -154,8 +156,8 @@ class Stage:
         return found
 
     def finished_tasks(self) -> set[str]:
-        """Names of the tasks that ended well. CHECK_INPUT always runs, and is left out."""
-        return set(self.finished_folders().values()) - {"CHECK_INPUT (1)", "CHECK_INPUT"}
+        """Names of the tasks of an acquisition that ended well."""
+        return set(self.finished_folders().values()) - OF_THE_BATCH
 
     def processes(self, script: str = "") -> list[int]:
         """Return the processes that run in this stage's task folders; of one script, where it is named."""
