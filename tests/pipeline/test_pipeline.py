@@ -247,7 +247,6 @@ def test_parser_parameter_file_slabs_and_batches_change_no_bit(batch, by_file, n
 def test_resume_does_nothing_twice(launch, by_file):
     before = {path: path.stat().st_mtime_ns for path in by_file.work_files(".exitcode")}
     again = launch(by_file.folder, "-params-file", "params.json", "-resume", parser="v2")
-    # The one looks at what no task hash sees, the other tells of this run.
     assert again.ran() == {"CHECK_INPUT"}  # it looks at what no task hash sees
     assert len(again.tasks()) == len(before)
     for path, when in before.items():
