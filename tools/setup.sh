@@ -26,6 +26,9 @@ install_python_packages() {
     local pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check install --no-compile)
     "${pip[@]}" --require-hashes -r requirements/dev.txt
     "${pip[@]}" --no-deps --no-build-isolation --editable .
+    # On all cores, unlike pip. Where Python may not write bytecode, every task would compile its imports: a second each.
+    # Some packages hold files for other Pythons, which do not compile here.
+    "$venv/bin/python" -m compileall -q -j 0 $venv/lib >/dev/null || true
 }
 
 jars_are_whole() { (cd $venv/share/nextflow && sha256sum --quiet --strict --check -) <tools/nextflow/jars.sha256; }
