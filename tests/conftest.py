@@ -7,6 +7,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+collect_ignore = ["validate_crate.py"]  # a script for an environment of its own
+
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
