@@ -9,17 +9,14 @@ import sys
 from pathlib import Path
 
 from linumpy.io.runtime import configure_codecs
-from linumpy.io.sampled import sampled
 from linumpy.stage.assemble import assemble
-from linumpy.stage.script import add_image_arguments, open_selected, parser, run, triple
+from linumpy.stage.script import add_image_arguments, open_selected, parser, run
 
 
 def parse_args(argv=None):
     arguments = parser(__doc__)
     add_image_arguments(arguments)
     arguments.add_argument("--slabs", type=Path, nargs="+", required=True, help="folders of all slabs")
-    arguments.add_argument("--level", type=int, default=0, help="of the image; 0: full resolution")
-    arguments.add_argument("--stride", type=triple, default=(1, 1, 1), help="voxels of the level per voxel, z,y,x")
     arguments.add_argument("--threads", type=int, required=True)
     arguments.add_argument("--output_folder", type=Path, required=True, help="gets corrected.ome.zarr")
     arguments.add_argument("--output_statistics", type=Path, required=True, help="folder, made")
@@ -32,7 +29,6 @@ def main(argv=None) -> int:
 
     def step() -> None:
         image = open_selected(args)
-        image = sampled(image, args.level, args.stride)
         assemble(image, args.slabs, args.output_folder, args.output_statistics)
 
     return run(step)

@@ -14,9 +14,8 @@ from linumpy.intensity.bias_model import BiasModel
 from linumpy.io.ome_zarr import open_mask
 from linumpy.io.pyramid import layout_like
 from linumpy.io.runtime import configure_codecs
-from linumpy.io.sampled import sampled
 from linumpy.stage.correct import CorrectionSettings, correct_slab
-from linumpy.stage.script import add_image_arguments, boolean, open_selected, parser, run, triple
+from linumpy.stage.script import add_image_arguments, boolean, open_selected, parser, run
 
 
 def parse_args(argv=None):
@@ -24,8 +23,6 @@ def parse_args(argv=None):
     add_image_arguments(arguments)
     arguments.add_argument("--mask", type=Path, required=True, help="OME-Zarr, tissue is where it is not 0")
     arguments.add_argument("--bias", type=Path, required=True, help="folder of the bias field")
-    arguments.add_argument("--level", type=int, default=0, help="of the image; 0: full resolution")
-    arguments.add_argument("--stride", type=triple, default=(1, 1, 1), help="voxels of the level per voxel, z,y,x")
     arguments.add_argument("--z_start", type=int, required=True, help="first plane")
     arguments.add_argument("--z_stop", type=int, required=True, help="plane after the last")
     arguments.add_argument("--n_levels", type=int, required=True, help="levels that slabs hold whole")
@@ -45,7 +42,6 @@ def main(argv=None) -> int:
 
     def step() -> None:
         image = open_selected(args)
-        image = sampled(image, args.level, args.stride)
         correct_slab(
             image,
             open_mask(args.mask, validate=False),

@@ -12,20 +12,25 @@ from linumpy.gpu import require_gpu
 from linumpy.intensity import mask_kernels  # noqa: F401  (loaded with the rest, before anything is timed)
 from linumpy.intensity.mask_plan import MaskSettings
 from linumpy.intensity.mask_threshold import METHODS
-from linumpy.io.ome_zarr import open_mask
 from linumpy.io.runtime import configure_codecs
-from linumpy.io.sampled import sampled
 from linumpy.stage.samples import SampleGeometry
-from linumpy.stage.script import add_image_arguments, open_selected, parser, run, sections, triple
+from linumpy.stage.script import (
+    add_given_mask_argument,
+    add_image_arguments,
+    open_given_mask,
+    open_selected,
+    parser,
+    run,
+    sections,
+    triple,
+)
 from linumpy.stage.tissue_mask import write_tissue_mask
 
 
 def parse_args(argv=None):
     arguments = parser(__doc__)
     add_image_arguments(arguments)
-    arguments.add_argument("--given_mask", type=Path, nargs="*", default=[], help="OME-Zarr to use as the mask")
-    arguments.add_argument("--level", type=int, default=0, help="of the image; 0: full resolution")
-    arguments.add_argument("--stride", type=triple, default=(1, 1, 1), help="voxels of the level per voxel, z,y,x")
+    add_given_mask_argument(arguments)
     arguments.add_argument("--sections", type=sections, required=True, help="z_start:z_stop of each section")
     arguments.add_argument("--mask_method", choices=METHODS, required=True, help="how a section's threshold is found")
     arguments.add_argument("--mask_min_size", type=int, required=True, help="pixels; smaller pieces are dropped")
@@ -54,14 +59,9 @@ def main(argv=None) -> int:
     def step() -> None:
         require_gpu(args.backend)
         image = open_selected(args)
-        full, image = image, sampled(image, args.level, args.stride)
-        given_mask = None
-        if args.given_mask:
-            apart = tuple(round(n / m) for n, m in zip(full.shape, image.shape, strict=True))
-            given_mask = sampled(open_mask(args.given_mask[0], validate=False), 0, apart, image.shape)
         write_tissue_mask(
             image,
-            given_mask,
+            open_given_mask(args, image),
             SampleGeometry(
                 shape=image.shape,
                 voxel_size_mm=image.voxel_size_mm,

@@ -9,19 +9,23 @@ import json
 import sys
 from pathlib import Path
 
-from linumpy.io.ome_zarr import open_mask
 from linumpy.io.runtime import configure_codecs
-from linumpy.io.sampled import sampled
-from linumpy.stage.script import add_image_arguments, open_selected, parser, run, sections, triple
+from linumpy.stage.script import (
+    add_given_mask_argument,
+    add_image_arguments,
+    open_given_mask,
+    open_selected,
+    parser,
+    run,
+    sections,
+)
 from linumpy.stage.tuning import write_tuning
 
 
 def parse_args(argv=None):
     arguments = parser(__doc__)
     add_image_arguments(arguments)
-    arguments.add_argument("--given_mask", type=Path, nargs="*", default=[], help="OME-Zarr to use as the mask")
-    arguments.add_argument("--level", type=int, required=True, help="of the image; 0: full resolution")
-    arguments.add_argument("--stride", type=triple, required=True, help="voxels of the level per voxel, z,y,x")
+    add_given_mask_argument(arguments)
     arguments.add_argument("--sections", type=sections, required=True, help="z_start:z_stop of each section")
     arguments.add_argument("--parameters", type=json.loads, required=True, help="what the candidates change, JSON")
     arguments.add_argument("--name", required=True, help="of the acquisition")
@@ -35,9 +39,10 @@ def main(argv=None) -> int:
     configure_codecs(args.threads)
 
     def step() -> None:
+        image = open_selected(args)
         write_tuning(
-            sampled(open_selected(args), args.level, args.stride),
-            sampled(open_mask(args.given_mask[0]), args.level, args.stride) if args.given_mask else None,
+            image,
+            open_given_mask(args, image),
             args.sections,
             args.parameters,
             name=args.name,

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_fit_arguments",
+    "add_given_mask_argument",
     "add_image_arguments",
     "boolean",
     "fit_settings",
+    "open_given_mask",
     "open_selected",
     "parser",
     "run",
@@ -86,19 +88,43 @@ def add_image_arguments(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument("--channel", type=_optional_integer, default=None, help="index; empty: none")
     arguments.add_argument("--timepoint", type=_optional_integer, default=None, help="index; empty: none")
     arguments.add_argument("--voxel_size_um", type=_floats, default=None, help="z,y,x; empty: the metadata's")
+    arguments.add_argument("--level", type=int, default=0, help="of the image; 0: full resolution")
+    arguments.add_argument("--stride", type=triple, default=(1, 1, 1), help="voxels of the level per voxel, z,y,x")
 
 
 def open_selected(args: argparse.Namespace) -> Image:
     """Open the volume that the arguments name; CHECK_INPUT has validated its metadata."""
     from linumpy.io.ome_zarr import open_image  # only scripts that see voxels pay for Zarr
+    from linumpy.io.sampled import sampled
 
-    return open_image(
+    image = open_image(
         args.image,
         channel=args.channel,
         timepoint=args.timepoint,
         voxel_size_um=args.voxel_size_um,
         validate=False,
     )
+    return sampled(image, args.level, args.stride)
+
+
+def add_given_mask_argument(arguments: argparse.ArgumentParser) -> None:
+    """Add the mask to use instead of finding one, see :func:`open_given_mask`."""
+    arguments.add_argument("--given_mask", type=Path, nargs="*", default=[], help="OME-Zarr to use as the mask")
+
+
+def open_given_mask(args: argparse.Namespace, image: Image) -> Image | None:
+    """Open the given mask on the grid of an image that :func:`open_selected` gave, None where there is none.
+
+    The mask has the voxels of the full image, and need not have its levels.
+    """
+    from linumpy.io.ome_zarr import open_mask
+    from linumpy.io.sampled import sampled
+
+    if not args.given_mask:
+        return None
+    mask = open_mask(args.given_mask[0], validate=False)
+    apart = [round(n / m) for n, m in zip(mask.shape, image.shape, strict=True)]
+    return sampled(mask, 0, apart, image.shape)
 
 
 def add_fit_arguments(arguments: argparse.ArgumentParser) -> None:

@@ -10,7 +10,6 @@ tell smooth anatomy from shading, so the pictures should be looked at.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,13 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linumpy.intensity.sections import section_bounds
-from linumpy.io.ome_zarr import Image
 from linumpy.qc.evenness import Evenness, evenness, slow_correlation
 from linumpy.stage.local import Correction, CorrectionParameters, correct_array
 
-__all__ = ["CANDIDATES", "Candidate", "Tuning", "thinned_volume", "tune"]
+__all__ = ["CANDIDATES", "Candidate", "Tuning", "tune"]
 
-PLANE_SAMPLES = 320 * 320
 FREE_CONTRAST_LOSS = 0.03
 """Contrast within planes that may be lost without a say: shading widens a plane's histogram too."""
 CONTRAST_WEIGHT = 0.1
@@ -105,7 +102,7 @@ def tune(
     *,
     mask: NDArray[np.bool_] | None = None,
 ) -> Tuning:
-    """Try candidates on a volume, thinned by `thinned_volume` where it is large.
+    """Try candidates on a volume: a stand-in of `linumpy.plan.preview` where the acquisition is large.
 
     Parameters
     ----------
@@ -159,36 +156,6 @@ def tune(
     # The first of equals: to the third digit nobody can tell candidates apart.
     ranks = [round(candidate.figures["unevenness"] or 0.0, 3) for candidate in found]
     return Tuning(_figures(before, before), _pictures(original), found, ranks.index(min(ranks)))
-
-
-def thinned_volume(image: Image, plane_samples: int = PLANE_SAMPLES) -> tuple[NDArray[Any], tuple[float, float, float]]:
-    """Read every plane of an image and every few of its rows and columns.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-    plane_samples : int
-        Most samples of a plane, about.
-
-    Returns
-    -------
-    volume : ndarray of shape (Z, Y, X)
-        In the image's type.
-    voxel_size_mm : tuple of float
-        Of the thinned volume.
-    """
-    n_planes, rows, columns = image.shape
-    stride = max(1, math.ceil(math.sqrt(rows * columns / plane_samples)))
-    depth = image.chunks[0]
-    volume = np.concatenate(
-        [
-            image.read(z_start, min(z_start + depth, n_planes))[:, ::stride, ::stride]
-            for z_start in range(0, n_planes, depth)
-        ]
-    )
-    z, y, x = image.voxel_size_mm
-    return volume, (z, y * stride, x * stride)
 
 
 def _majority(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
