@@ -24,6 +24,7 @@ from linumpy.stage.script import (
     sections,
     triple,
 )
+from linumpy.stage.spool import planes_per_read
 from linumpy.stage.tissue_mask import write_tissue_mask
 
 
@@ -81,7 +82,7 @@ def main(argv=None) -> int:
                 use_gpu=args.backend == "gpu",
                 max_bytes=args.max_mb * 2**20,
                 workers=args.threads,
-                block_planes=image.chunks[0],
+                block_planes=planes_per_read(image),
                 itemsize=image.dtype.itemsize,
             ),
             args.ome_zarr_version,

@@ -21,7 +21,7 @@ __all__ = ["MaskMemory", "MaskSettings", "keeps_section", "mask_memory", "sectio
 
 BLOCK_VOXELS = 1 << 23
 """Voxels of a block where the caller names no number of planes."""
-STEP_PLANES = 8
+STEP_PLANES = 4
 """Least planes that are smoothed at once, where a block has as many: enough to keep a few threads busy."""
 
 
@@ -156,8 +156,7 @@ def keeps_section(shape: tuple[int, int, int], n_planes: int, settings: MaskSett
 
 def section_bytes(shape: tuple[int, int, int], n_planes: int, settings: MaskSettings) -> int:
     """Return the bytes that a mask takes while it keeps the smoothed planes of a section."""
-    smoothers = 2 if settings.method == "robust" else 1  # it may look ahead for a section to borrow from
-    return _fixed_bytes(shape, settings, smoothers) + 4 * n_planes * shape[1] * shape[2]
+    return _fixed_bytes(shape, settings, smoothers=1) + 4 * n_planes * shape[1] * shape[2]
 
 
 def _fixed_bytes(shape: tuple[int, int, int], settings: MaskSettings, smoothers: int) -> int:

@@ -121,6 +121,7 @@ class _Stream:
         self.reads = [0] * len(bounds)
         self.trusted: tuple[int, float] | None = None  # the section to borrow from, and its threshold
         self.has_looked_ahead = False
+        self.main: CpuSmoother | None = None  # goes through the volume once
         self.tallies = [Tally() for _ in range(settings.n_workers)]
 
     def blocks(self, on_section: Callable[[SectionMask], None] | None) -> Iterator[tuple[int, NDArray[np.bool_]]]:
@@ -139,17 +140,26 @@ class _Stream:
 
     def _planes(self) -> Generator[UInt8, None, None]:
         """Yield the mask of every plane, all but the closing along Z."""
-        with closing(self._smoother(0, self.shape[0])) as smoother:
+        try:
             for index in range(len(self.bounds)):
-                yield from self._section(smoother, index)
+                yield from self._section(index)
+        finally:
+            self._close_main()
 
-    def _section(self, smoother: CpuSmoother, index: int) -> Iterator[UInt8]:
+    def _close_main(self) -> None:
+        if self.main is not None:
+            self.main.close()
+        self.main = None
+
+    def _section(self, index: int) -> Iterator[UInt8]:
         """Yield the planes of a section."""
         start, stop = self.bounds[index]
         kept = None
         if keeps_section(self.shape, stop - start, self.settings):
             kept = np.empty((stop - start, *self.shape[1:]), np.float32)
-        histogram = self._count(smoother, index, kept)
+        if self.main is None:
+            self.main = self._smoother(start, self.shape[0])
+        histogram = self._count(self.main, index, kept)
         split = split_histogram(histogram)
         threshold, borrowed_from = self._threshold(index, histogram, split, kept)
         blocks = None if threshold is None else self._again(index, kept)
@@ -239,6 +249,7 @@ class _Stream:
         self.has_looked_ahead = True
         if first == len(self.bounds):
             return
+        self._close_main()  # memory for one: it begins anew at the next section
         with closing(self._smoother(self.bounds[first][0], self.shape[0])) as smoother:
             for index in range(first, len(self.bounds)):
                 split = split_histogram(self._count(smoother, index, None))

@@ -25,6 +25,7 @@ from linumpy.n4.grid import SampleGrid
 from linumpy.plan.preview import preview
 from linumpy.plan.samplesheet import Row, read_sections
 from linumpy.stage.fit import FitSettings, usual_depth
+from linumpy.stage.spool import planes_per_read
 
 __all__ = ["StagedFiles", "code_digest", "plan_acquisition"]
 
@@ -374,7 +375,7 @@ def _mask_mb(image: Image, sections: Sections, parameters: Mapping[str, Any]) ->
         method=parameters["mask_method"],
         max_bytes=MASK_MB * 2**20,
         workers=MASK_WORKERS,
-        block_planes=image.chunks[0],
+        block_planes=planes_per_read(image),
         itemsize=image.dtype.itemsize,
     )
     return math.ceil(needed.bytes / 2**20)

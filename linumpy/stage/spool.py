@@ -1,8 +1,9 @@
 """Each chunk of an image decoded once, however the result's files cut it.
 
 A slab is corrected file by file of the result. Where the image's chunks are wider than those files (whole planes, say),
-every file would decode them again. Then the planes go through a file of raw voxels in the task's folder: written once,
-read back in any rectangle, and gone with the task's work. It takes the slab's size on disk, and page cache, not memory.
+every file would decode them again. The mask wants whole planes, a few at a time. Where planes are wide, those of one
+row of chunks are much memory already. In both cases the planes go through a file of raw voxels in the task's folder:
+written once, read back in any rectangle, and gone with the task's work. It takes disk, and page cache, not memory.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 
 from linumpy.io.ome_zarr import Image
 
-__all__ = ["DECODINGS", "PlaneSpool", "decodings"]
+__all__ = ["DECODINGS", "ChunkRowSpool", "PlaneSpool", "decodings", "planes_per_read"]
 
 DECODINGS = 1.5
 """Times that voxels may be decoded on average before planes are spooled."""
+READ_BYTES = 1 << 27
+"""Of whole planes that are read at once, at most where a plane is no more."""
 Region = tuple[slice, slice, slice]
 
 
@@ -81,3 +84,49 @@ class PlaneSpool:
 
     def __exit__(self, *_: object) -> None:
         self._path.unlink()
+
+
+def planes_per_read(image: Image) -> int:
+    """Return how many planes to read at once: a row of chunks, or an even part of it where that is too much memory."""
+    depth = image.chunks[0]
+    fitting = READ_BYTES // (image.shape[1] * image.shape[2] * image.dtype.itemsize)
+    return next(n for n in range(depth, 0, -1) if depth % n == 0 and n <= max(1, fitting))
+
+
+class ChunkRowSpool:
+    """Whole planes in ascending order, the row of chunks that they lie in spooled; a context, as `PlaneSpool`.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    path : Path
+        File to make; it holds one row of chunks at a time.
+    """
+
+    def __init__(self, image: Image, path: Path) -> None:
+        self._image, self._path = image, path
+        self._spool: PlaneSpool | None = None
+        self._row = -1
+
+    def read(self, z0: int, z1: int) -> NDArray[Any]:
+        """Read planes of one row of chunks."""
+        depth = self._image.chunks[0]
+        if z0 // depth != self._row:
+            self._close()
+            self._row = z0 // depth
+            z_stop = min((self._row + 1) * depth, self._image.shape[0])
+            self._spool = PlaneSpool(self._image, self._row * depth, z_stop, self._path)
+        assert self._spool is not None
+        return self._spool.read(z0, z1, slice(None), slice(None))
+
+    def _close(self) -> None:
+        if self._spool is not None:
+            self._spool.__exit__()
+            self._spool = None
+
+    def __enter__(self) -> ChunkRowSpool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.stage.progress import Progress
 from linumpy.stage.samples import SampleGeometry, SampleWriter
+from linumpy.stage.spool import ChunkRowSpool, planes_per_read
 
 __all__ = ["write_tissue_mask"]
 
@@ -55,7 +56,9 @@ def write_tissue_mask(
         OME-Zarr, folder and JSON file to write.
     """
     samples = SampleWriter(output_samples, geometry)
-    tap = _Tap(image, samples)
+    planes = ChunkRowSpool(image, output_samples / "planes.raw")
+    wide = planes_per_read(image) < image.chunks[0]
+    tap = _Tap(image, samples, planes.read if wide else image.read)
     found: list[SectionMask] = []
     blocks = (
         _given_blocks(tap, given_mask)
@@ -86,10 +89,10 @@ def write_tissue_mask(
         image_label={"source": {"image": "../corrected.ome.zarr"}},
     )
     builder = PyramidBuilder(mask)
-    with samples:
+    with planes, samples:
         for z_start, block in _in_runs(blocks, layout.levels[0].row_depth):
             samples.add("mask", z_start, block)
-            tissue_per_plane += np.count_nonzero(block, axis=(1, 2)).tolist()
+            tissue_per_plane += [int(np.count_nonzero(plane)) for plane in block]
             builder.add(z_start, 0, 0, block)
             progress.advance(len(block))
     builder.close()
@@ -121,6 +124,7 @@ class _Tap:
 
     image: Image
     samples: SampleWriter
+    read_image: Callable[[int, int], NDArray[Any]]
     counts: _Counts = field(default_factory=_Counts)
     digest: VolumeDigest = field(init=False)
     seen: int = field(default=0, init=False)
@@ -129,7 +133,7 @@ class _Tap:
         self.digest = VolumeDigest(self.image.shape, self.image.dtype)
 
     def read(self, z_start: int, z_stop: int) -> NDArray[np.generic]:
-        block = self.image.read(z_start, z_stop)
+        block = self.read_image(z_start, z_stop)
         new = block[max(0, self.seen - z_start) :]
         if len(new):
             self.samples.add("image", z_stop - len(new), new)
@@ -173,10 +177,11 @@ def _in_runs(blocks: Iterable[tuple[int, NDArray[np.bool_]]], depth: int) -> Ite
 
 
 def _given_blocks(tap: _Tap, mask: Image) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    depth = max(tap.image.chunks[0], mask.chunks[0])
-    for z_start in range(0, mask.shape[0], depth):
-        z_stop = min(z_start + depth, mask.shape[0])
-        tap.read(z_start, z_stop)
+    n_planes, depth, read_planes = mask.shape[0], mask.chunks[0], planes_per_read(tap.image)
+    for z_start in range(0, n_planes, depth):
+        z_stop = min(z_start + depth, n_planes)
+        while tap.seen < z_stop:
+            tap.read(tap.seen, min(tap.seen + read_planes, n_planes))
         yield z_start, mask.read(z_start, z_stop) != 0
 
 

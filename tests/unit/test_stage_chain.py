@@ -13,6 +13,7 @@ from linumpy.intensity.bias_model import BiasModel, read_json
 from linumpy.io.downsample import downsample
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.plan.errors import InputError
+from linumpy.stage import spool
 from linumpy.stage.local import CorrectionParameters, correct_array
 from tests.acquisitions import (
     UNEVEN_SECTIONS,
@@ -143,6 +144,24 @@ def test_slabs_batches_and_chunks_change_no_bit(tmp_path, uneven, uneven_results
     for name in ("bias/sections.json", "bias/global.json", "metrics.json"):
         ours, theirs = (read_json(folder / name) for folder in (results, uneven_results))
         assert ours == theirs, name
+
+
+@pytest.mark.parametrize("given_mask", [False, True])
+def test_planes_too_wide_to_be_read_by_rows_of_chunks_change_no_bit(tmp_path, small, given_mask, monkeypatch):
+    row = dict(small)
+    if given_mask:
+        mask = np.zeros(small_acquisition().volume.shape, np.uint8)
+        mask[2:, 9:40, 11:47] = 1
+        row["mask"] = write_ome_zarr(tmp_path / "given.ome.zarr", mask, chunks=(5, 20, 20))
+    expected = run_chain(tmp_path / "rows", row, **SETTINGS)
+    image = open_image(row["image"])
+    plane = image.shape[1] * image.shape[2] * image.dtype.itemsize
+    monkeypatch.setattr(spool, "READ_BYTES", plane)
+    assert spool.planes_per_read(image) == 1 < image.chunks[0]
+    found = run_chain(tmp_path / "planes", row, **SETTINGS)
+    for name in ("corrected.ome.zarr", "mask.ome.zarr"):
+        assert_same_stores(found / name, expected / name)
+    assert not list(tmp_path.rglob("planes.raw"))
 
 
 def test_coarse_levels_are_means_whoever_built_them(tmp_path, uneven, uneven_results):

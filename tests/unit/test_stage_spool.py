@@ -6,7 +6,8 @@ import pytest
 from linumpy.io.ome_zarr import Image, open_image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
-from linumpy.stage.spool import PlaneSpool, decodings
+from linumpy.stage import spool
+from linumpy.stage.spool import ChunkRowSpool, PlaneSpool, decodings, planes_per_read
 
 SHAPE = (12, 70, 90)
 
@@ -32,16 +33,22 @@ def volume():
     return np.random.default_rng(1).integers(0, 1000, SHAPE).astype(np.uint16)
 
 
-def test_blocks_are_those_of_the_image_and_each_chunk_is_decoded_once(volume, tmp_path, monkeypatch):
-    image = write(tmp_path / "a.ome.zarr", volume, (4, 70, 90))
-    decoded = np.zeros(SHAPE[0], int)
+@pytest.fixture
+def decoded(monkeypatch):
+    """How often each plane was decoded."""
+    counts = np.zeros(SHAPE[0], int)
     read = Image.read
 
     def counted(self, z0, z1, *rows_columns):
-        decoded[z0:z1] += 1
+        counts[z0:z1] += 1
         return read(self, z0, z1, *rows_columns)
 
     monkeypatch.setattr(Image, "read", counted)
+    return counts
+
+
+def test_blocks_are_those_of_the_image_and_each_chunk_is_decoded_once(volume, tmp_path, decoded):
+    image = write(tmp_path / "a.ome.zarr", volume, (4, 70, 90))
     path = tmp_path / "planes.raw"
     with PlaneSpool(image, 2, 11, path) as spool:
         for z, y, x in regions((3, 32, 32)):
@@ -49,6 +56,25 @@ def test_blocks_are_those_of_the_image_and_each_chunk_is_decoded_once(volume, tm
             np.testing.assert_array_equal(spool.read(z0, z1, y, x), volume[z0:z1, y, x])
     assert not path.exists()
     np.testing.assert_array_equal(decoded, [0, 0, *[1] * 9, 0])
+
+
+def test_planes_come_from_one_row_of_chunks_at_a_time(volume, tmp_path, decoded):
+    image = write(tmp_path / "a.ome.zarr", volume, (4, 70, 90))
+    path = tmp_path / "planes.raw"
+    with ChunkRowSpool(image, path) as planes:
+        for z in range(0, 12, 2):
+            np.testing.assert_array_equal(planes.read(z, z + 2), volume[z : z + 2])
+            assert path.stat().st_size == 4 * 70 * 90 * volume.itemsize
+        np.testing.assert_array_equal(planes.read(2, 4), volume[2:4])
+    assert not path.exists()
+    np.testing.assert_array_equal(decoded, [2, 2, 2, 2, *[1] * 8])
+
+
+@pytest.mark.parametrize(("planes", "expected"), [(100, 12), (11.9, 6), (5.9, 4), (2.5, 2), (0.1, 1)])
+def test_planes_per_read_divide_a_row_of_chunks(volume, tmp_path, monkeypatch, planes, expected):
+    image = write(tmp_path / "a.ome.zarr", volume, (12, 35, 90))
+    monkeypatch.setattr(spool, "READ_BYTES", int(planes * 70 * 90 * volume.itemsize))
+    assert planes_per_read(image) == expected
 
 
 def test_how_often_voxels_are_decoded(volume, tmp_path):

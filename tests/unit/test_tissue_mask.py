@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+import tracemalloc
 import types
 
 import numpy as np
@@ -14,6 +15,7 @@ from skimage.filters import threshold_otsu
 from linumpy.intensity.mask_kernels import count_bins, smooth_z
 from linumpy.intensity.mask_morphology import disk
 from linumpy.intensity.mask_threshold import (
+    N_KEYS,
     SectionHistogram,
     Tally,
     bin_edges,
@@ -189,6 +191,31 @@ def test_reads_come_from_one_thread_at_a_time_and_end_at_multiples_of_the_block(
         pass
     assert not any(overlaps)
     assert all(stop % 4 == 0 for stop in stops)
+
+
+@pytest.mark.parametrize(("sections", "reads"), [(12, 1), (2, 2)])
+def test_memory_stays_within_what_is_told_also_where_sections_are_looked_at_ahead(sections, reads):
+    shape = (48, 500, 600)
+    vol = acquisition(shape)
+    first = 50 * np.random.default_rng(0).gamma(4, 0.25, (48 // sections, *shape[1:]))
+    vol[: len(first)] = first  # a section that cannot be trusted
+    bounds = section_bounds(48, sections)
+    settings = {"method": "robust", "workers": 1, "block_planes": 2, "itemsize": vol.itemsize, "max_bytes": 0}
+    told = mask_memory(shape, bounds, **settings)
+    found = []
+    tracemalloc.start()
+    try:
+        for _ in stream_tissue_mask(
+            lambda z0, z1: vol[z0:z1].copy(), shape, bounds, on_section=found.append, **settings
+        ):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found[0].borrowed_from == 1
+    assert (told.reads, found[-1].reads) == (reads, reads + (reads == 2))  # looking ahead is one more
+    tally = 8 * N_KEYS
+    assert 0.6 < (peak - tally) / (told.bytes - 2 * tally) < 1.1  # of the second histogram little is touched
 
 
 def test_an_error_of_the_reader_reaches_the_caller():
