@@ -8,9 +8,9 @@ assemble.py --image a.ome.zarr --slabs slabs/slab_00000000 slabs/slab_00000064 -
 import sys
 from pathlib import Path
 
+from linumpy.stage.script import add_image_arguments, open_selected, parser, run
 from linumpy.io.runtime import configure_codecs
 from linumpy.stage.assemble import assemble
-from linumpy.stage.script import add_image_arguments, open_selected, parser, run
 
 
 def parse_args(argv=None):

@@ -7,8 +7,8 @@ batch_report.py --acquisitions a b --metrics metrics/1/metrics.json metrics/2/me
 import sys
 from pathlib import Path
 
-from linumpy.stage.report import write_batch_report
 from linumpy.stage.script import parser, run
+from linumpy.stage.report import write_batch_report
 
 
 def parse_args(argv=None):

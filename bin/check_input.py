@@ -8,8 +8,8 @@ check_input.py --samplesheet samplesheet.csv --request request.json --schema nex
 import sys
 from pathlib import Path
 
-from linumpy.plan.check import check_input
 from linumpy.stage.script import parser, run
+from linumpy.plan.check import check_input
 
 
 def parse_args(argv=None):

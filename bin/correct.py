@@ -9,13 +9,13 @@ correct.py --image a.ome.zarr --mask mask.ome.zarr --bias bias --z_start 0 --z_s
 import sys
 from pathlib import Path
 
+from linumpy.stage.script import add_image_arguments, boolean, open_selected, parser, run
 from linumpy.intensity import correction_kernels  # noqa: F401  (loaded with the rest, before anything is timed)
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.io.ome_zarr import open_mask
 from linumpy.io.pyramid import layout_like
 from linumpy.io.runtime import configure_codecs
 from linumpy.stage.correct import CorrectionSettings, correct_slab
-from linumpy.stage.script import add_image_arguments, boolean, open_selected, parser, run
 
 
 def parse_args(argv=None):

@@ -9,9 +9,9 @@ n4_global.py --samples samples --section_fits sections_000000.json --mode two_pa
 import sys
 from pathlib import Path
 
+from linumpy.stage.script import add_fit_arguments, fit_settings, parser, run
 from linumpy.stage.fit import fit_stack
 from linumpy.stage.samples import Samples
-from linumpy.stage.script import add_fit_arguments, fit_settings, parser, run
 
 
 def parse_args(argv=None):

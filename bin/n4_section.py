@@ -8,9 +8,9 @@ n4_section.py --samples samples --first 0 --last 7 --spline_distance_mm 2 --n_it
 import sys
 from pathlib import Path
 
+from linumpy.stage.script import add_fit_arguments, fit_settings, parser, run
 from linumpy.stage.fit import fit_sections
 from linumpy.stage.samples import Samples
-from linumpy.stage.script import add_fit_arguments, fit_settings, parser, run
 
 
 def parse_args(argv=None):

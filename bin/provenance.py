@@ -8,9 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from linumpy.stage.script import parser, run
 from linumpy.intensity.bias_model import read_json, write_json
 from linumpy.provenance import METADATA_FILE, WORKFLOW_FILE, run_crate
-from linumpy.stage.script import parser, run
 
 
 def parse_args(argv=None):

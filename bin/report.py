@@ -9,10 +9,10 @@ import json
 import sys
 from pathlib import Path
 
+from linumpy.stage.script import parser, run
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.stage.report import write_report
 from linumpy.stage.samples import Samples
-from linumpy.stage.script import parser, run
 
 
 def parse_args(argv=None):

@@ -8,12 +8,6 @@ tissue_mask.py --image a.ome.zarr --sections 0:10,10:20 --section_shrink 1,4,4 -
 import sys
 from pathlib import Path
 
-from linumpy.gpu import require_gpu
-from linumpy.intensity import mask_kernels  # noqa: F401  (loaded with the rest, before anything is timed)
-from linumpy.intensity.mask_plan import MaskSettings
-from linumpy.intensity.mask_threshold import METHODS
-from linumpy.io.runtime import configure_codecs
-from linumpy.stage.samples import SampleGeometry
 from linumpy.stage.script import (
     add_given_mask_argument,
     add_image_arguments,
@@ -24,6 +18,12 @@ from linumpy.stage.script import (
     sections,
     triple,
 )
+from linumpy.gpu import require_gpu
+from linumpy.intensity import mask_kernels  # noqa: F401  (loaded with the rest, before anything is timed)
+from linumpy.intensity.mask_plan import MaskSettings
+from linumpy.intensity.mask_threshold import METHODS
+from linumpy.io.runtime import configure_codecs
+from linumpy.stage.samples import SampleGeometry
 from linumpy.stage.spool import planes_per_read
 from linumpy.stage.tissue_mask import write_tissue_mask
 

@@ -9,7 +9,6 @@ import json
 import sys
 from pathlib import Path
 
-from linumpy.io.runtime import configure_codecs
 from linumpy.stage.script import (
     add_given_mask_argument,
     add_image_arguments,
@@ -19,6 +18,7 @@ from linumpy.stage.script import (
     run,
     sections,
 )
+from linumpy.io.runtime import configure_codecs
 from linumpy.stage.tuning import write_tuning
 
 

@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from linumpy.n4 import bspline
 from linumpy.n4.fit import BiasFit, fit_log_bias_field, usable_samples
@@ -156,6 +155,8 @@ def smooth_along_depth(
     """
     if sigma <= 0 or len(samples) == 1:
         return samples
+    from scipy import ndimage  # takes longer to import than all else here: the plan needs none of it
+
     inside = usable_samples(samples, mask)
 
     def average(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
