@@ -2,12 +2,17 @@
 
 TISSUE_MASK keeps, while the image streams by, three regular samplings of it and of its mask: what each section is
 fitted on, what the stack is fitted on, and the first and last planes of the sections. All are runs of sampled planes in
-plain ``.npy`` files, which a task maps into memory and reads its own rows of.
+plain ``.npy`` files, which a task maps into memory and reads its own rows of. ``samples.json`` is written last; it
+holds a digest of every row, which is compared before the row is used: a flipped bit would change voxels, and nothing
+after it could tell.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -27,6 +33,8 @@ __all__ = ["PlaneSet", "SampleGeometry", "SampleWriter", "Samples"]
 Triple = tuple[int, int, int]
 GEOMETRY_FILE = "samples.json"
 KINDS = {"image": np.dtype(np.float32), "mask": np.dtype(bool)}
+DIGEST_BYTES = 8
+"""Against damage, not against malice."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +181,7 @@ class SampleWriter:
 
     def __init__(self, folder: Path, geometry: SampleGeometry) -> None:
         folder.mkdir(parents=True)
-        write_json(folder / GEOMETRY_FILE, geometry.to_dict())
+        self._folder, self._geometry = folder, geometry
         self._rows = [
             (kind, plane_set, _NpyRows(folder / f"{name}_{kind}.npy", plane_set.shape, dtype))
             for name, plane_set in geometry.plane_sets.items()
@@ -199,27 +207,74 @@ class SampleWriter:
         if error is None:
             for _, _, rows in self._rows:
                 rows.require_whole()
+            digests = {rows.path.stem: rows.digests for _, _, rows in self._rows}
+            content = self._geometry.to_dict() | {"digests": digests}
+            write_json(self._folder / GEOMETRY_FILE, content | {"digest": _digest_of_json(content)})
+
+
+def _digest(data: Any) -> str:
+    return blake3(data).hexdigest(length=DIGEST_BYTES)
+
+
+def _digest_of_json(content: Any) -> str:
+    return _digest(json.dumps(content, sort_keys=True).encode())
+
+
+def _header(shape: Triple, dtype: np.dtype[Any]) -> bytes:
+    stream = io.BytesIO()
+    npy.write_array_header_1_0(stream, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
+    return stream.getvalue()
 
 
 class _NpyRows:
     """A ``.npy`` file written row by row, so that no task holds more than a row of it."""
 
     def __init__(self, path: Path, shape: Triple, dtype: np.dtype[Any]) -> None:
-        self._file, self._left, self._dtype, self._path = path.open("wb"), shape[0], dtype, path
-        npy.write_array_header_1_0(
-            self._file, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        )
+        self.path, self.digests = path, list[str]()
+        self._file, self._n, self._dtype = path.open("wb"), shape[0], dtype
+        self._file.write(_header(shape, dtype))
 
     def append(self, row: NDArray[np.generic]) -> None:
-        self._file.write(np.ascontiguousarray(row, self._dtype).tobytes())
-        self._left -= 1
+        data = np.ascontiguousarray(row, self._dtype).tobytes()
+        self._file.write(data)
+        self.digests.append(_digest(data))
 
     def close(self) -> None:
         self._file.close()
 
     def require_whole(self) -> None:
-        if self._left:
-            raise RuntimeError(f"{self._path.name}: {self._left} planes were not given")
+        if len(self.digests) != self._n:
+            raise RuntimeError(f"{self.path.name}: {self._n - len(self.digests)} planes were not given")
+
+
+class _NpyRowsReader:
+    """What :class:`_NpyRows` wrote; of the rows that are asked for, each is compared with its digest first."""
+
+    def __init__(self, path: Path, shape: Triple, dtype: np.dtype[Any], digests: Sequence[str]) -> None:
+        self._path, self._shape, self._dtype, self._digests = path, shape, dtype, digests
+
+    def __getitem__(self, key: slice | int) -> NDArray[Any]:
+        header = _header(self._shape, self._dtype)
+        size = len(header) + math.prod(self._shape) * self._dtype.itemsize
+        try:
+            with self._path.open("rb") as file:
+                if file.read(len(header)) != header:
+                    raise ValueError("its header is not what was written")
+                if file.seek(0, io.SEEK_END) != size:
+                    raise ValueError(f"it has {file.tell()} bytes of {size}")
+            array = np.memmap(self._path, self._dtype, "c", len(header), self._shape)
+            for row in np.atleast_1d(np.arange(len(array))[key]).tolist():
+                if _digest(array[row].data.cast("B")) != self._digests[row]:
+                    raise ValueError(f"sampled plane {row} of {len(array)} is not what was written")
+        except ValueError as error:
+            raise _damaged(self._path, error) from error
+        return array[key]
+
+
+def _damaged(path: Path, why: object) -> ValueError:
+    return ValueError(
+        f"{path.resolve()} is damaged ({why}); remove the task folder that it lies in and run with -resume"
+    )
 
 
 class Samples:
@@ -233,7 +288,15 @@ class Samples:
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
-        self.geometry = SampleGeometry.from_dict(read_json(self._folder / GEOMETRY_FILE))
+        path = self._folder / GEOMETRY_FILE
+        try:
+            stored = read_json(path)
+            if stored.pop("digest", None) != _digest_of_json(stored):
+                raise ValueError("it is not what was written, or is of another version")
+        except ValueError as error:
+            raise _damaged(path, error) from error
+        self.geometry = SampleGeometry.from_dict(stored)
+        self._digests = stored["digests"]
 
     def section(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Image and mask samples of a section, shape (Z, Y, X)."""
@@ -242,18 +305,15 @@ class Samples:
 
     def stack(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Image and mask samples of the stack, shape (Z, Y, X)."""
-        return self._load("stack_image"), self._load("stack_mask")
+        return self._load("stack_image")[:], self._load("stack_mask")[:]
 
     def end_plane(self, plane: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Image and mask samples of a section's first or last plane, shape (Y, X)."""
         row = self.geometry.plane_sets["ends"].planes.index(plane)
         return self._load("ends_image")[row], self._load("ends_mask")[row]
 
-    def _load(self, name: str) -> NDArray[Any]:
-        path = self._folder / f"{name}.npy"
-        try:
-            return np.load(path, mmap_mode="c")  # type: ignore[no-any-return]
-        except (ValueError, EOFError) as error:
-            raise ValueError(
-                f"{path.resolve()} is damaged ({error}); remove the task folder that it lies in and run with -resume"
-            ) from error
+    def _load(self, name: str) -> Any:
+        """Return what rows are taken of by indexing."""
+        plane_set, kind = name.split("_")
+        shape = self.geometry.plane_sets[plane_set].shape
+        return _NpyRowsReader(self._folder / f"{name}.npy", shape, KINDS[kind], self._digests[name])

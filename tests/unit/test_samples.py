@@ -1,3 +1,6 @@
+import json
+import re
+
 import numpy as np
 import pytest
 
@@ -64,3 +67,83 @@ def test_writing_to_samples_is_not_writing_to_their_files(tmp_path, volume):
     samples = write(tmp_path / "s", geometry(), volume, 4)
     samples.stack()[0][:] = 0
     assert samples.stack()[0].any()
+
+
+READERS = {
+    # what reads the file, and the first and the last row that it reads
+    "sections": (lambda samples: samples.section(1), (3, 3)),
+    "stack": (lambda samples: samples.stack(), (0, 2)),
+    "ends": (lambda samples: samples.end_plane(6), (2, 2)),
+}
+
+
+def flip(path, position, bits=1):
+    content = bytearray(path.read_bytes())
+    content[position] ^= bits
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["image", "mask"])
+@pytest.mark.parametrize("name", READERS)
+def test_a_flipped_bit_is_noticed_before_use(tmp_path, volume, name, kind):
+    write(tmp_path / "s", geometry(), volume, 4)
+    path = tmp_path / "s" / f"{name}_{kind}.npy"
+    n_rows, *size = geometry().plane_sets[name].shape
+    row_bytes = np.prod(size) * (4 if kind == "image" else 1)
+    whole = path.read_bytes()
+    header = len(whole) - n_rows * row_bytes
+    read, (first, last) = READERS[name]
+    for row, position in ((first, header + first * row_bytes), (last, header + (last + 1) * row_bytes - 1)):
+        flip(path, position)
+        expected = rf"{re.escape(str(path))} is damaged \(sampled plane {row} of {n_rows} is not what was written\); "
+        with pytest.raises(ValueError, match=expected + "remove the task folder that it lies in and run with -resume"):
+            read(Samples(tmp_path / "s"))
+        path.write_bytes(whole)
+    read(Samples(tmp_path / "s"))
+
+
+def test_a_section_is_read_without_the_others(tmp_path, volume):
+    write(tmp_path / "s", geometry(), volume, 4)
+    flip(tmp_path / "s" / "sections_image.npy", -1)
+    samples = Samples(tmp_path / "s")
+    samples.section(0)
+    with pytest.raises(ValueError, match="is damaged"):
+        samples.section(2)
+
+
+@pytest.mark.parametrize("file", ["sections_image.npy", "stack_mask.npy", "ends_image.npy", "samples.json"])
+def test_any_damage_to_a_header_is_noticed(tmp_path, volume, file):
+    write(tmp_path / "s", geometry(), volume, 4)
+    path = tmp_path / "s" / file
+    whole = path.read_bytes()
+    read, _ = READERS[file.split("_")[0]] if file != "samples.json" else (lambda samples: samples.geometry, None)
+    for position in range(len(whole) if file == "samples.json" else whole.index(b"\n") + 1):
+        flip(path, position, 1 << position % 8)
+        with pytest.raises(ValueError, match=re.escape(f"{path} is damaged (")):
+            read(Samples(tmp_path / "s"))
+        path.write_bytes(whole)
+    read(Samples(tmp_path / "s"))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_truncated_file_is_noticed(tmp_path, volume, name):
+    write(tmp_path / "s", geometry(), volume, 4)
+    path = tmp_path / "s" / f"{name}_image.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=re.escape(f"{path} is damaged (")):
+        READERS[name][0](Samples(tmp_path / "s"))
+
+
+def test_samples_of_a_version_without_digests_are_made_again(tmp_path, volume):
+    write(tmp_path / "s", geometry(), volume, 4)
+    path = tmp_path / "s" / "samples.json"
+    path.write_text(json.dumps(geometry().to_dict()))
+    with pytest.raises(ValueError, match=r"samples.json is damaged .*; remove the task folder"):
+        Samples(tmp_path / "s")
+
+
+def test_unfinished_samples_are_none(tmp_path, volume):
+    with pytest.raises(RuntimeError, match="not given"), SampleWriter(tmp_path / "s", geometry()) as writer:
+        writer.add("image", 0, volume)
+    with pytest.raises(FileNotFoundError, match=r"samples.json"):
+        Samples(tmp_path / "s")
