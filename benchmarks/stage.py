@@ -5,20 +5,24 @@
 Builds serial acquisitions of 64, 256 and 1024 planes of 1024 x 1024 voxels (0.25, 1 and 4 GiB of float32), runs the
 stage on each through Nextflow at shrink factor 4, and in the same run the floor (`benchmarks.stage_floor`) and, on the
 smallest, the recipe in memory (`benchmarks.stage_in_memory`). CPU time, peak memory and bytes are those of the kernel,
-as every task logs them in its last line; the time to start Python is told apart. Prints Markdown: a table, and what the
-targets ask for.
+as every task logs them in its last line; the time to start Python is told apart. Floor and stage are run by turns,
+`--repeats` times, and the least time of each counts: what a machine shared with others adds differs from run to run
+(in a virtual machine, first the pages of memory that the host has taken back). Prints Markdown: a table, and what the
+targets ask for. With `--before`, an older checkout is run on the 4x too, and both are told as Nextflow traced them.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import re
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.stage_data import PLANE, SECTION_PLANES
@@ -32,6 +36,10 @@ SPENT = re.compile(
 )
 FULL_RESOLUTION = ("TISSUE_MASK", "CORRECT", "ASSEMBLE")
 FITS = ("N4_SECTION", "N4_GLOBAL")
+_ORDER = [
+    *("CHECK_INPUT", "TISSUE_MASK", "N4_SECTION", "N4_GLOBAL", "CORRECT", "ASSEMBLE"),
+    *("REPORT", "BATCH_REPORT", "PROVENANCE"),
+]
 
 
 @dataclass
@@ -59,6 +67,11 @@ class Spent:
         self.written_mb += written
 
 
+def least(runs: Sequence[Spent]) -> Spent:
+    """Return the run of least CPU time, with the largest memory of all."""
+    return replace(min(runs, key=lambda one: one.cpu), memory_mib=max(one.memory_mib for one in runs))
+
+
 def run(*command: object) -> str:
     """Run a command and return what it logs."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT, check=False)
@@ -67,16 +80,17 @@ def run(*command: object) -> str:
     return done.stderr
 
 
-def run_stage(scratch: Path, name: str, samplesheet: str, *options: str) -> tuple[dict[str, Spent], float]:
-    """Run the stage on a samplesheet; return what each process spent, and the seconds of the whole run."""
+def run_stage(scratch: Path, name: str, samplesheet: str, *options: str, root: Path = ROOT) -> tuple[Path, float]:
+    """Run the stage on a samplesheet; return the folder of the run, and its seconds."""
     sheet, folder = scratch / f"{name}.csv", scratch / f"run_{name}"
     sheet.write_text(samplesheet)
     run("rm", "-rf", folder)
     folder.mkdir()
     begun = time.monotonic()
     done = subprocess.run(
-        ["nextflow", "-q", "run", str(ROOT), "--input", str(sheet), "--outdir", "results", *options],
+        ["nextflow", "-q", "run", str(root), "--input", str(sheet), "--outdir", "results", *options],
         cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
         check=False,
@@ -84,13 +98,23 @@ def run_stage(scratch: Path, name: str, samplesheet: str, *options: str) -> tupl
     seconds = time.monotonic() - begun
     if done.returncode:
         raise RuntimeError(f"the stage failed on {name}:\n{done.stdout}{done.stderr}")
+    return folder, seconds
+
+
+def trace_of(folder: Path) -> list[dict[str, str]]:
+    """Return Nextflow's rows of the tasks of a run, with the name of the ``process``."""
+    with (folder / "results/pipeline_info/trace.tsv").open() as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    return [row | {"process": row["name"].split()[0].split(":")[-1]} for row in rows]
+
+
+def spent_in(folder: Path) -> dict[str, Spent]:
+    """Return what each process of a run spent."""
     spent: dict[str, Spent] = defaultdict(Spent)
-    with (folder / "results/pipeline_info/trace.tsv").open() as trace:
-        for task in csv.DictReader(trace, delimiter="\t"):
-            process = task["name"].split()[0].split(":")[-1]
-            (log,) = (folder / "work").glob(f"{task['hash']}*/.command.err")
-            spent[process].add(log.read_text())
-    return dict(spent), seconds
+    for task in trace_of(folder):
+        (log,) = (folder / "work").glob(f"{task['hash']}*/.command.err")
+        spent[task["process"]].add(log.read_text())
+    return dict(spent)
 
 
 def stored_mb(path: Path) -> float:
@@ -98,30 +122,53 @@ def stored_mb(path: Path) -> float:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
 
 
-def measure(scratch: Path, name: str, in_memory_planes: int) -> list[str]:
+def acquisition(scratch: Path, name: str) -> Path:
+    """Return an acquisition of one of the `PLANES`, written where it is not there yet."""
+    image = scratch / f"{name}.ome.zarr"
+    if not image.exists():
+        run(sys.executable, "-m", "benchmarks.stage_data", "--planes", PLANES[name], "--output", image)
+    return image
+
+
+def sheet_of(scratch: Path, name: str) -> str:
+    """Return the samplesheet of one acquisition."""
+    return f"acquisition,image,n_sections\n{name},{acquisition(scratch, name)},{PLANES[name] // SECTION_PLANES}\n"
+
+
+def copied(image: Path, copy: Path) -> Spent:
+    """Run the floor."""
+    run("rm", "-rf", copy)
+    spent = Spent()
+    spent.add(run(sys.executable, "-m", "benchmarks.stage_floor", "--image", image, "--output", copy))
+    run("rm", "-rf", copy)
+    return spent
+
+
+def measure(scratch: Path, name: str, repeats: int, in_memory_planes: int) -> list[str]:
     """Measure one size; return rows of the table and sentences."""
-    image, copy = scratch / f"{name}.ome.zarr", scratch / "copy.ome.zarr"
+    image = acquisition(scratch, name)
     planes = PLANES[name]
     voxels = planes * PLANE[0] * PLANE[1]
-    if not image.exists():
-        run(sys.executable, "-m", "benchmarks.stage_data", "--planes", planes, "--output", image)
-    run("rm", "-rf", copy)
-    floor = Spent()
-    floor.add(run(sys.executable, "-m", "benchmarks.stage_floor", "--image", image, "--output", copy))
-    run("rm", "-rf", copy)
-    sheet = f"acquisition,image,n_sections\n{name},{image},{planes // SECTION_PLANES}\n"
-    spent, seconds = run_stage(scratch, name, sheet, "--shrink_factor", "4")
+    floors, stages, times = [], [], []
+    for _ in range(repeats):
+        floors.append(copied(image, scratch / "copy.ome.zarr"))
+        folder, seconds = run_stage(scratch, name, sheet_of(scratch, name), "--shrink_factor", "4")
+        stages.append(spent_in(folder))
+        times.append(seconds)
+    floor, seconds = least(floors), min(times)
+    spent = {process: least([stage[process] for stage in stages]) for process in sorted(stages[0], key=_ORDER.index)}
     output_mb = stored_mb(scratch / f"run_{name}/results/{name}/corrected.ome.zarr")
     level_0_mb = stored_mb(image / "0")
     rows = [_row(f"{name} {process}", one, voxels) for process, one in spent.items()]
     rows.append(_row(f"{name} floor", floor, voxels))
     full = [spent[process] for process in FULL_RESOLUTION]
-    work, fits = sum(one.cpu for one in full), sum(spent[process].cpu for process in FITS)
+    work, fits = _full(spent), sum(spent[process].cpu for process in FITS)
     everything = sum(one.cpu + one.start for one in spent.values())
     tasks = sum(one.tasks for one in spent.values())
     read, written = sum(one.read_mb for one in full), sum(one.written_mb for one in full)
     notes = [
-        f"{name}: full-resolution work {work:.1f} s of CPU, {work / floor.cpu:.2f} x the floor's; fits "
+        f"{name}: full-resolution work {work:.1f} s of CPU, {work / floor.cpu:.2f} x the floor's (in the runs "
+        f"{', '.join(f'{_full(stage) / one.cpu:.2f}' for stage, one in zip(stages, floors, strict=True))}); fits "
         f"{fits / voxels * 1e9:.1f} ns a voxel; read {read / level_0_mb:.2f} x the stored image ({level_0_mb:.0f} MB), "
         f"written {written / output_mb:.2f} x the output ({output_mb:.0f} MB); largest task "
         f"{max(one.memory_mib for one in spent.values())} MiB; all {tasks} tasks {everything:.1f} s of CPU, of which "
@@ -148,6 +195,27 @@ def measure(scratch: Path, name: str, in_memory_planes: int) -> list[str]:
     return ["\n".join(rows), *notes]
 
 
+def _full(spent: dict[str, Spent]) -> float:
+    """CPU seconds of the full-resolution work."""
+    return sum(spent[process].cpu for process in FULL_RESOLUTION)
+
+
+def compare(scratch: Path, before: Path) -> list[str]:
+    """Run an older checkout on the 4x, and this one; return rows of both as Nextflow traced them, starts included."""
+    found = {}
+    for when, root in (("before", before), ("after", ROOT)):
+        folder, _ = run_stage(scratch, f"4x_{when}", sheet_of(scratch, "4x"), "--shrink_factor", "4", root=root)
+        found[when] = {
+            task["process"]: (float(task["realtime"]) * float(task["%cpu"]) / 1e5, float(task["peak_rss"]) / 2**20)
+            for task in trace_of(folder)
+        }
+        run("rm", "-rf", folder)
+    return [
+        f"| {process} | " + " | ".join(f"{one[process][i]:.1f}" for i in (0, 1) for one in found.values()) + " |"
+        for process in (*FULL_RESOLUTION, *FITS)
+    ]
+
+
 def _row(what: str, spent: Spent, voxels: int) -> str:
     return (
         f"| {what} | {spent.tasks} | {spent.cpu:.2f} | {spent.cpu / voxels * 1e9:.1f} | {spent.start:.2f} | "
@@ -167,6 +235,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, default=Path("build/bench"), help="folder for images and runs")
     parser.add_argument("--sizes", nargs="+", choices=list(PLANES), default=list(PLANES))
+    parser.add_argument("--repeats", type=int, default=3, help="runs of floor and stage; the least of each counts")
+    parser.add_argument("--before", type=Path, help="an older checkout, its kernels compiled, to compare the 4x with")
     parser.add_argument(
         "--in_memory_planes", type=int, default=64, help="planes of the 1x that the plain recipe gets; 0: none"
     )
@@ -176,13 +246,14 @@ def main(argv: list[str] | None = None) -> int:
     scratch.mkdir(parents=True, exist_ok=True)
     rows, notes = [], []
     for name in args.sizes:
-        size_rows, *size_notes = measure(scratch, name, args.in_memory_planes)
+        size_rows, *size_notes = measure(scratch, name, args.repeats, args.in_memory_planes)
         rows.append(size_rows)
         notes += size_notes
     chunks = PyramidLayout.plan((256, *PLANE), "float32", (1, 1, 1)).levels[0]
     text = "\n".join(
         [
-            f"{machine()}; chunks {chunks.chunks}, shards {chunks.shards}, two threads a task.",
+            f"{machine()}; chunks {chunks.chunks}, shards {chunks.shards}, two threads a task; least of "
+            f"{args.repeats} runs.",
             "",
             "| what | tasks | CPU s | CPU ns/voxel | to start, CPU s | peak MiB | read MB | written MB |",
             "|---|---|---|---|---|---|---|---|",
@@ -192,6 +263,9 @@ def main(argv: list[str] | None = None) -> int:
             "",
         ]
     )
+    if args.before:
+        heading = ["| 4x | CPU s before | after | peak MiB before | after |", "|---|---|---|---|---|"]
+        text += "\n".join(["", *heading, *compare(scratch, args.before.resolve()), ""])
     print(text)
     if args.table:
         args.table.write_text(text)

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from linumpy.stage.script import run
 from linumpy.io.ome_zarr import open_image
 from linumpy.io.pyramid import layout_like
 from linumpy.io.runtime import configure_codecs
 from linumpy.io.writer import PyramidBuilder, create_pyramid
-from linumpy.stage.script import run
 
 
 class _NoDigest:

@@ -22,8 +22,8 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.morphology import disk
 
-from linumpy.io.ome_zarr import open_image
 from linumpy.stage.script import run
+from linumpy.io.ome_zarr import open_image
 
 SHRINK, ITERATIONS = 4, [50, 50, 50, 50]
 

@@ -1,10 +1,11 @@
-"""The two ends: very many small acquisitions, and one that is larger than the machine's memory.
+"""The ends: very many small acquisitions, one larger than the machine's memory, two at a time, a first look.
 
-    python -m benchmarks.stage_limits --scratch /scratch/bench --many 200 --huge_gib 26
+    python -m benchmarks.stage_limits --scratch /scratch/bench --preview --pair --many 200 --huge_gib 26
 
 Small ones are 10 MB each (10 planes of 512 x 512, links to one store): what they cost is starting tasks. The huge one
 is sparse: a column of tissue runs through it (one chunk of noise, linked everywhere), the chunks around are not stored,
-and every task handles them as it handles any other.
+and every task handles them as it handles any other. A pair is the 4x of `benchmarks.stage` twice, tasks of one thread,
+on one slot and on two. The first look is `--preview` of the 16x.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.stage import SECTION_PLANES, Spent, run_stage
+from benchmarks.stage import SECTION_PLANES, run_stage, sheet_of, spent_in, trace_of
 from benchmarks.stage_data import VOXEL_UM, plane_of, slow_maps
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import create_pyramid
@@ -67,8 +68,35 @@ def write_huge(path: Path, gibibytes: float) -> int:
     return planes
 
 
-def describe(name: str, spent: dict[str, Spent], seconds: float) -> str:
+def preview(scratch: Path) -> str:
+    """Return a sentence on how long a first look takes, from the start of Nextflow to its end."""
+    folder, seconds = run_stage(scratch, "preview", sheet_of(scratch, "16x"), "--preview")
+    cpu = sum(one.cpu + one.start for one in spent_in(folder).values())
+    return f"- `--preview` of the 16x (4 GiB): {seconds:.0f} s, its tasks {cpu:.1f} s of CPU.\n"
+
+
+def pair(scratch: Path) -> str:
+    """Return a sentence on two acquisitions on two slots against one slot."""
+    rows = sheet_of(scratch, "4x")
+    rows += rows.splitlines()[1].replace("4x,", "4x_again,", 1) + "\n"
+    took = {}
+    for slots in (1, 2):
+        config = scratch / "slots.config"
+        config.write_text(f"process {{ withName: '.*' {{ cpus = 1 }} }}\nexecutor.cpus = {slots}\n")
+        folder, seconds = run_stage(scratch, "pair", rows, "-c", str(config))
+        begun = [float(task["submit"]) / 1e3 for task in trace_of(folder)]
+        ended = [at + float(task["duration"]) / 1e3 for at, task in zip(begun, trace_of(folder), strict=True)]
+        took[slots] = max(ended) - min(begun), seconds
+    (one, one_whole), (two, two_whole) = took[1], took[2]
+    return (
+        f"- Two acquisitions of 1 GiB on two slots: {one / two:.2f} x as fast as on one ({two:.0f} s and {one:.0f} s "
+        f"from the first task to the last; {two_whole:.0f} s and {one_whole:.0f} s with Nextflow's own start).\n"
+    )
+
+
+def describe(name: str, folder: Path, seconds: float) -> str:
     """Return Markdown rows: CPU, starting apart, memory."""
+    spent = spent_in(folder)
     tasks = sum(one.tasks for one in spent.values())
     rows = [
         f"| {name} {process} | {n} | {one.cpu / n:.2f} | {one.start / n:.2f} | {one.memory_mib} |"
@@ -93,11 +121,17 @@ def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, default=Path("build/bench"))
+    parser.add_argument("--preview", action="store_true", help="a first look at the 16x")
+    parser.add_argument("--pair", action="store_true", help="two acquisitions on one slot and on two")
     parser.add_argument("--many", type=int, default=0, help="small acquisitions")
     parser.add_argument("--huge_gib", type=float, default=0, help="size of the huge one")
     args = parser.parse_args(argv)
     scratch = args.scratch.resolve()
     scratch.mkdir(parents=True, exist_ok=True)
+    if args.preview:
+        print(preview(scratch), flush=True)
+    if args.pair:
+        print(pair(scratch), flush=True)
     if args.many:
         folder = scratch / "small"
         folder.mkdir(exist_ok=True)
