@@ -202,13 +202,16 @@ def _full(spent: dict[str, Spent]) -> float:
 
 def compare(scratch: Path, before: Path) -> list[str]:
     """Run an older checkout on the 4x, and this one; return rows of both as Nextflow traced them, starts included."""
-    found = {}
-    for when, root in (("before", before), ("after", ROOT)):
-        folder, _ = run_stage(scratch, f"4x_{when}", sheet_of(scratch, "4x"), "--shrink_factor", "4", root=root)
-        found[when] = {
-            task["process"]: (float(task["realtime"]) * float(task["%cpu"]) / 1e5, float(task["peak_rss"]) / 2**20)
-            for task in trace_of(folder)
-        }
+    config = scratch / "trace.config"
+    config.write_text("trace.raw = true\n")
+    found: dict[str, dict[str, tuple[float, float]]] = {"before": {}, "after": {}}
+    for (when, spent), root in zip(found.items(), (before, ROOT), strict=True):
+        options = ("--shrink_factor", "4", "-c", str(config))
+        folder, _ = run_stage(scratch, f"4x_{when}", sheet_of(scratch, "4x"), *options, root=root)
+        for task in trace_of(folder):
+            cpu, memory = spent.get(task["process"], (0, 0))
+            cpu += float(task["realtime"]) * float(task["%cpu"]) / 1e5
+            spent[task["process"]] = cpu, max(memory, float(task["peak_rss"]) / 2**20)
         run("rm", "-rf", folder)
     return [
         f"| {process} | " + " | ".join(f"{one[process][i]:.1f}" for i in (0, 1) for one in found.values()) + " |"
