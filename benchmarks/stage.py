@@ -17,6 +17,7 @@ import argparse
 import csv
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.stage_data import PLANE, SECTION_PLANES
 from linumpy.io.pyramid import PyramidLayout
@@ -80,13 +82,21 @@ def run(*command: object) -> str:
     return done.stderr
 
 
-def run_stage(scratch: Path, name: str, samplesheet: str, *options: str, root: Path = ROOT) -> tuple[Path, float]:
-    """Run the stage on a samplesheet; return the folder of the run, and its seconds."""
+class Run(NamedTuple):
+    """A run of the stage: its folder, its seconds, and those of CPU, Nextflow's own and its shell scripts' included."""
+
+    folder: Path
+    seconds: float
+    cpu: float
+
+
+def run_stage(scratch: Path, name: str, samplesheet: str, *options: str, root: Path = ROOT) -> Run:
+    """Run the stage on a samplesheet."""
     sheet, folder = scratch / f"{name}.csv", scratch / f"run_{name}"
     sheet.write_text(samplesheet)
     run("rm", "-rf", folder)
     folder.mkdir()
-    begun = time.monotonic()
+    begun, cpu_before = time.monotonic(), _cpu_of_children()
     done = subprocess.run(
         ["nextflow", "-q", "run", str(root), "--input", str(sheet), "--outdir", "results", *options],
         cwd=folder,
@@ -98,7 +108,12 @@ def run_stage(scratch: Path, name: str, samplesheet: str, *options: str, root: P
     seconds = time.monotonic() - begun
     if done.returncode:
         raise RuntimeError(f"the stage failed on {name}:\n{done.stdout}{done.stderr}")
-    return folder, seconds
+    return Run(folder, seconds, _cpu_of_children() - cpu_before)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def trace_of(folder: Path) -> list[dict[str, str]]:
@@ -152,9 +167,9 @@ def measure(scratch: Path, name: str, repeats: int, in_memory_planes: int) -> li
     floors, stages, times = [], [], []
     for _ in range(repeats):
         floors.append(copied(image, scratch / "copy.ome.zarr"))
-        folder, seconds = run_stage(scratch, name, sheet_of(scratch, name), "--shrink_factor", "4")
-        stages.append(spent_in(folder))
-        times.append(seconds)
+        done = run_stage(scratch, name, sheet_of(scratch, name), "--shrink_factor", "4")
+        stages.append(spent_in(done.folder))
+        times.append(done.seconds)
     floor, seconds = least(floors), min(times)
     spent = {process: least([stage[process] for stage in stages]) for process in sorted(stages[0], key=_ORDER.index)}
     output_mb = stored_mb(scratch / f"run_{name}/results/{name}/corrected.ome.zarr")
@@ -207,7 +222,7 @@ def compare(scratch: Path, before: Path) -> list[str]:
     found: dict[str, dict[str, tuple[float, float]]] = {"before": {}, "after": {}}
     for (when, spent), root in zip(found.items(), (before, ROOT), strict=True):
         options = ("--shrink_factor", "4", "-c", str(config))
-        folder, _ = run_stage(scratch, f"4x_{when}", sheet_of(scratch, "4x"), *options, root=root)
+        folder, *_ = run_stage(scratch, f"4x_{when}", sheet_of(scratch, "4x"), *options, root=root)
         for task in trace_of(folder):
             cpu, memory = spent.get(task["process"], (0, 0))
             cpu += float(task["realtime"]) * float(task["%cpu"]) / 1e5

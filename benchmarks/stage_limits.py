@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.stage import SECTION_PLANES, run_stage, sheet_of, spent_in, trace_of
+from benchmarks.stage import SECTION_PLANES, Run, run_stage, sheet_of, spent_in, trace_of
 from benchmarks.stage_data import VOXEL_UM, plane_of, slow_maps
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import create_pyramid
@@ -70,7 +70,7 @@ def write_huge(path: Path, gibibytes: float) -> int:
 
 def preview(scratch: Path) -> str:
     """Return a sentence on how long a first look takes, from the start of Nextflow to its end."""
-    folder, seconds = run_stage(scratch, "preview", sheet_of(scratch, "16x"), "--preview")
+    folder, seconds, _ = run_stage(scratch, "preview", sheet_of(scratch, "16x"), "--preview")
     cpu = sum(one.cpu + one.start for one in spent_in(folder).values())
     return f"- `--preview` of the 16x (4 GiB): {seconds:.0f} s, its tasks {cpu:.1f} s of CPU.\n"
 
@@ -83,7 +83,7 @@ def pair(scratch: Path) -> str:
     for slots in (1, 2):
         config = scratch / "slots.config"
         config.write_text(f"process {{ withName: '.*' {{ cpus = 1 }} }}\nexecutor.cpus = {slots}\n")
-        folder, seconds = run_stage(scratch, "pair", rows, "-c", str(config))
+        folder, seconds, _ = run_stage(scratch, "pair", rows, "-c", str(config))
         begun = [float(task["submit"]) / 1e3 for task in trace_of(folder)]
         ended = [at + float(task["duration"]) / 1e3 for at, task in zip(begun, trace_of(folder), strict=True)]
         took[slots] = max(ended) - min(begun), seconds
@@ -94,9 +94,9 @@ def pair(scratch: Path) -> str:
     )
 
 
-def describe(name: str, folder: Path, seconds: float) -> str:
+def describe(name: str, done: Run) -> str:
     """Return Markdown rows: CPU, starting apart, memory."""
-    spent = spent_in(folder)
+    spent = spent_in(done.folder)
     tasks = sum(one.tasks for one in spent.values())
     rows = [
         f"| {name} {process} | {n} | {one.cpu / n:.2f} | {one.start / n:.2f} | {one.memory_mib} |"
@@ -110,8 +110,8 @@ def describe(name: str, folder: Path, seconds: float) -> str:
             "|---|---|---|---|---|",
             *rows,
             "",
-            f"- {name}: {tasks} tasks in {seconds:.0f} s; {(cpu + start) / tasks:.2f} s of CPU a task, of which "
-            f"{start / tasks:.2f} s to start it.",
+            f"- {name}: {tasks} tasks in {done.seconds:.0f} s; {(cpu + start) / tasks:.2f} s of CPU a task, of which "
+            f"{start / tasks:.2f} s to start it; {done.cpu / tasks:.2f} s with Nextflow and the shells around tasks.",
             "",
         ]
     )
@@ -135,12 +135,12 @@ def main(argv: list[str] | None = None) -> int:
     if args.many:
         folder = scratch / "small"
         folder.mkdir(exist_ok=True)
-        print(describe(f"{args.many} x 10 MB", *run_stage(scratch, "small", write_small(folder, args.many))))
+        print(describe(f"{args.many} x 10 MB", run_stage(scratch, "small", write_small(folder, args.many))))
     if args.huge_gib:
         path = scratch / "huge.ome.zarr"
         planes = write_huge(path, args.huge_gib)
         sheet = f"acquisition,image,n_sections\nhuge,{path},{planes // SECTION_PLANES}\n"
-        print(describe(f"{args.huge_gib:g} GiB", *run_stage(scratch, "huge", sheet)))
+        print(describe(f"{args.huge_gib:g} GiB", run_stage(scratch, "huge", sheet)))
     return 0
 
 
