@@ -22,7 +22,7 @@ __all__ = ["DECODINGS", "ChunkRowSpool", "PlaneSpool", "decodings", "planes_per_
 
 DECODINGS = 1.5
 """Times that voxels may be decoded on average before planes are spooled."""
-READ_BYTES = 1 << 27
+READ_BYTES = 1 << 26
 """Of whole planes that are read at once, at most where a plane is no more."""
 Region = tuple[slice, slice, slice]
 
