@@ -69,6 +69,8 @@ ProctrackType=$track
 TaskPlugin=$plugin
 PropagateResourceLimits=NONE
 ReturnToService=2
+KillWait=5
+GresTypes=gpu
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=5,batch_sched_delay=1,sched_min_interval=100000
 SelectType=select/cons_tres
@@ -82,11 +84,12 @@ $gather
 JobCompType=jobcomp/filetxt
 JobCompLoc=$log/jobcomp.txt
 AccountingStorageType=accounting_storage/none
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 CONF
+    echo "NodeName=$host Name=gpu File=/dev/zero" >$etc/gres.conf.new # to be counted and named, not to be used
     local changed=1 file
-    for file in slurm.conf cgroup.conf; do
+    for file in slurm.conf cgroup.conf gres.conf; do
         cmp -s $etc/$file.new $etc/$file || changed=0
         mv $etc/$file.new $etc/$file
     done

@@ -1,5 +1,6 @@
 """Slurm, Apptainer and podman work here at all: what the tests of the stage on a cluster rest on."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -44,11 +45,23 @@ def test_slurm_with_apptainer(repository, slurm, cpu_image, tmp_path, array):
     before = finished_slurm_jobs()
     said = run_toy(repository, tmp_path, config=config)
     assert finished_slurm_jobs() == before + 3
-    assert said == [f"{number} {INSIDE}" for number in (1, 2, 3)]
+    assert said == [f"{number} {INSIDE} None" for number in (1, 2, 3)]
+
+
+@pytest.mark.nextflow
+@pytest.mark.parametrize(("options", "device"), [("", None), ("--gres=gpu:1", 0)], ids=["accelerator", "gres"])
+def test_slurm_gives_the_gpu_that_cluster_options_ask_for(repository, slurm, cpu_image, tmp_path, options, device):
+    config = f"includeConfig '{repository}/conf/gpu.config'\nprocess.executor = 'slurm'\napptainer.enabled = true\n"
+    config += f"process {{ withLabel: 'process_gpu' {{ container = '{cpu_image.sif}' }} }}\n"
+    config += f"process.clusterOptions = '{options}'\n"
+    assert run_toy(repository, tmp_path, config=config) == [f"{number} {INSIDE} {device}" for number in (1, 2, 3)]
+    for job in tmp_path.glob("work/*/*/.command.run"):  # the accelerator of gpu.config is no request to Slurm
+        asked = re.findall("^#SBATCH (--g.*)$", job.read_text(), re.MULTILINE)
+        assert asked == ([options] if options else [])
 
 
 @pytest.mark.nextflow
 def test_podman_on_this_machine(repository, cpu_image, tmp_path):
     config = f"process.container = '{cpu_image.tag}'\npodman.enabled = true\n"
     said = run_toy(repository, tmp_path, config=config)
-    assert said == [f"{number} {INSIDE}" for number in (1, 2, 3)]
+    assert said == [f"{number} {INSIDE} None" for number in (1, 2, 3)]

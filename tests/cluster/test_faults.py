@@ -118,9 +118,10 @@ def test_what_cannot_be_finished_is_named_and_the_others_are_whole(troubled, pla
 
 
 def test_a_node_taken_away(stage, plain, slurm, record):
-    hold = "process { withName: 'N4_GLOBAL' { beforeScript = { task.attempt == 1 ? 'sleep 60' : '' } } }"
+    hold = "{ id == 'uneven' && task.attempt == 1 ? 'sleep 60' : '' }"
+    hold = f"process {{ withName: 'N4_GLOBAL' {{ beforeScript = {hold} }} }}"
     with stage.started(profile="slurm", config=hold) as head:
-        while not any("N4_GLOBAL" in name for name in jobs("running")):
+        while not any("N4_GLOBAL_(uneven)" in name for name in jobs("running")):
             assert head.poll() is None, stage.output()
             time.sleep(0.2)
         run_script("slurm.sh", "away")
@@ -131,7 +132,7 @@ def test_a_node_taken_away(stage, plain, slurm, record):
         assert head.wait(timeout=400) == 0, stage.output()
     assert stage.digests() == plain.digests()
     again = {task for task, n in stage.attempts().items() if n > 1}
-    assert any(task.startswith("N4_GLOBAL") for task in again)
+    assert "N4_GLOBAL (uneven)" in again
     record("the node goes", "slurmd stopped, its tasks killed, the node set down, then up again", again)
 
 
@@ -183,7 +184,15 @@ def test_a_full_disk(stage, plain, slurm, record, where, megabytes):
         )
 
 
-def test_a_corrupted_intermediate(stage, plain, slurm, record):
+def flip_a_bit(file: Path) -> None:
+    """Change one bit in the middle of a file, as a failing disk would: its size stays."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(("damage", "how"), [(truncate, "truncated"), (flip_a_bit, "a bit of its samples flipped")])
+def test_damaged_samples(stage, plain, slurm, record, damage, how):
     broken_node = "process { withName: 'N4_GLOBAL' { beforeScript = { id == 'uneven' ? 'exit 3' : '' } } }"
     stage.run(profile="slurm", config=broken_node, status=None)
     (folder,) = (path for path, task in stage.finished_folders().items() if task == "TISSUE_MASK (uneven)")
@@ -205,6 +214,33 @@ def test_a_corrupted_intermediate(stage, plain, slurm, record):
     record(
         "an intermediate is damaged", "TISSUE_MASK's samples truncated, `-resume`; its folder removed, `-resume`",
         "the acquisition's tasks from TISSUE_MASK on", lost="nothing; refused by name until then",
+    )  # fmt: skip
+
+
+def test_a_damaged_slab(stage, plain, slurm, record):
+    broken_node = "process { withName: 'ASSEMBLE' { beforeScript = { id == 'small' ? 'exit 3' : '' } } }"
+    stage.run(profile="slurm", config=broken_node, status=None)
+    (folder,) = (path for path, task in stage.finished_folders().items() if task.startswith("CORRECT (small"))
+    chunks = [path for path in Path(folder).glob("slab_*/corrected.ome.zarr/0/c/**/*") if path.is_file()]
+    flip_a_bit(max(chunks, key=lambda path: path.stat().st_size))
+
+    stage.run("-resume", profile="slurm")  # chunk files are linked, not read
+    assert stage.digests() == plain.digests()  # of what was computed
+    found = stage.verify("uneven", "small")
+    assert found.returncode == 1
+    assert re.search("^small: corrected.ome.zarr/0: recorded", found.stderr, re.MULTILINE)
+    assert "uneven: " not in found.stderr
+
+    shutil.rmtree(folder)
+    stage.run("-resume", profile="slurm")
+    assert stage.digests() == plain.digests()
+    assert stage.verify("uneven", "small").returncode == 0
+    redone = {task.split(" ")[0] for task in stage.redone() if "(small" in task}
+    assert redone == {"CORRECT", "ASSEMBLE", "REPORT"}
+    assert not any("(uneven" in task for task in stage.redone())
+    record(
+        "a chunk of a corrected slab is damaged", "a bit of its file flipped, `-resume`; its folder removed, `-resume`",
+        "that acquisition's tasks from CORRECT on", lost="nothing; `bin/verify.py` names it, no run does",
     )  # fmt: skip
 
 

@@ -1,6 +1,8 @@
-// Three tasks that say where they ran: shows the executor and the container engine apart from the stage.
+// Three tasks that say where they ran and which GPU they were given: shows the executor and the container engine apart
+// from the stage.
 process WHERE {
     tag "${number}"
+    label 'process_gpu'
     cpus 1
     memory 300.MB
 
@@ -12,7 +14,7 @@ process WHERE {
 
     script:
     """
-    python3 -c 'import linumpy, sys; print(${number}, sys.prefix)' > where.txt
+    python3 -c 'import linumpy, os, sys; print(${number}, sys.prefix, os.environ.get("CUDA_VISIBLE_DEVICES"))' > where.txt
     """
 }
 
