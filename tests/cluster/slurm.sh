@@ -112,6 +112,9 @@ start_munge() {
 }
 
 up() {
+    if [ -e $etc/slurm.conf ] && ! grep -qx ClusterName=test $etc/slurm.conf; then
+        echo "$etc/slurm.conf is of another Slurm, which the tests would take down" >&2 && return 1
+    fi
     need_packages slurmctld slurmd slurm-client munge
     mkdir -p $etc $log $spool/{ctld,d} /run/munge /var/lib/munge /var/log/munge
     if write_configuration; then # some settings are read only at the start
