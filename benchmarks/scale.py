@@ -1,9 +1,11 @@
 """Many acquisitions at once: what the head job needs, and how many tasks and files there are.
 
-Runs the pipeline with stubs in the place of its tasks, on this machine, and checks the formulas of docs/cluster.md
-against what it finds. All rows of the samplesheet name one image, which has the size of a real one and no chunks.
+Runs the pipeline as on Slurm (`-profile slurm`, job arrays included) with stubs in the place of its tasks, and a script
+in the place of sbatch that runs them on this machine. Nextflow itself is the real thing. Checks the formulas of
+docs/cluster.md against what it finds. All rows of the samplesheet name one image, which has the size of a real one and
+no chunks.
 
-    python benchmarks/scale.py --acquisitions 200 --folder build/scale
+    python benchmarks/scale.py --acquisitions 1000 --folder build/scale
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -24,7 +27,7 @@ SECTIONS = 60
 SHAPE = (1200, 768, 768)
 TASK_FILES = 9
 """Of Nextflow itself in a task's folder: .command.{begin,env,err,log,out,run,sh,trace} and .exitcode; two processes of
-the batch tell no version and have no .command.env."""
+the batch tell no version and have no .command.env. The folder of a job array has neither that nor .command.log."""
 
 
 def write_inputs(folder: Path, n: int) -> Path:
@@ -41,17 +44,28 @@ def write_inputs(folder: Path, n: int) -> Path:
     return sheet
 
 
-def peak_memory_mb(process: subprocess.Popen) -> float:
-    """Wait for a process; return the most memory that it held, as the kernel kept it."""
-    peak = 0
+def stand_in_for_slurm(folder: Path) -> Path:
+    """Make a folder of commands: sbatch is done when it answers, so that no job is left to ask for or to cancel."""
+    folder.mkdir()
+    (folder / "sbatch").symlink_to(ROOT / "benchmarks" / "scale_sbatch.sh")
+    for name in ("squeue", "scancel"):
+        (folder / name).symlink_to("/bin/true")
+    return folder
+
+
+def spent(process: subprocess.Popen) -> tuple[float, float]:
+    """Wait for a process; return its seconds of CPU, without its children's, and the most MiB that it held."""
+    ticks = peak = 0
     while process.poll() is None:
         try:
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         except OSError:
             break
+        ticks = max(ticks, int(fields[11]) + int(fields[12]))
         peak = max([peak, *(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))])
         time.sleep(0.2)
-    return peak / 1024
+    return ticks / os.sysconf("SC_CLK_TCK"), peak / 1024
 
 
 def main() -> None:
@@ -59,47 +73,77 @@ def main() -> None:
     parser.add_argument("--acquisitions", type=int, default=200)
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "scale")
     parser.add_argument("--nextflow", default=str(ROOT / ".venv" / "bin" / "nextflow"))
+    parser.add_argument("--rate", default="20/1sec", help="submissions; 60/1min is what is shipped")
+    parser.add_argument("--array", type=int, default=20, help="tasks in a job array; 0: each is submitted by itself")
+    parser.add_argument("--whole", action="store_true", help="run Nextflow's own wrapper of each task, too")
     args = parser.parse_args()
     shutil.rmtree(args.folder, ignore_errors=True)
-    sheet = write_inputs(args.folder / "inputs", args.acquisitions)
+    folder = args.folder.resolve()
+    sheet = write_inputs(folder / "inputs", args.acquisitions)
 
-    command = [args.nextflow, "run", ROOT, "-stub-run", "-ansi-log", "false", "--input", sheet.resolve()]
-    command += ["--outdir", "results", "--missing_chunks", "warn"]
-    # Stubs need no memory: as many at a time as there are cores.
-    (args.folder / "stubs.config").write_text("process { withName: '.*' { cpus = 1; memory = 100.MB } }\n")
+    command = [args.nextflow, "run", ROOT, "-stub-run", "-ansi-log", "false", "-profile", "slurm", "--input", sheet]
+    command += ["--outdir", "results", "--missing_chunks", "warn", "-c", "scale.config"]
+    # Nextflow has no inputs at hand, and so no plan, when it asks what memory an array needs.
+    arrays = f"array = {args.array}" + ("; memory = 2.GB" if args.array else "")
+    (folder / "scale.config").write_text(
+        f"executor.submitRateLimit = '{args.rate}'\nprocess {{ withName: 'N4_SECTION|CORRECT' {{ {arrays} }} }}\n"
+    )
+    submissions = folder / "submissions.txt"
+    environment = os.environ | {
+        "PATH": f"{stand_in_for_slurm(folder / 'slurm')}:{ROOT / 'bin'}:{os.environ['PATH']}",
+        "SCALE_SUBMISSIONS": str(submissions),
+        "SCALE_WRAPPER": "whole" if args.whole else "",
+    }
     started = time.monotonic()
-    with (args.folder / "output.txt").open("w") as output:
+    with (folder / "output.txt").open("w") as output:
         head = subprocess.Popen(
-            [str(word) for word in [*command, "-c", "stubs.config"]], cwd=args.folder, stdout=output, stderr=output
+            [str(word) for word in command], cwd=folder, env=environment, stdout=output, stderr=output
         )
-        memory_mb = peak_memory_mb(head)
+        cpu_seconds, memory_mb = spent(head)
     seconds = time.monotonic() - started
     if head.wait():
-        raise SystemExit((args.folder / "output.txt").read_text())
+        raise SystemExit((folder / "output.txt").read_text())
 
-    with (args.folder / "results" / "pipeline_info" / "trace.tsv").open() as stream:
+    with (folder / "results" / "pipeline_info" / "trace.tsv").open() as stream:
         tasks = Counter(row["name"].split(" ")[0].split(":")[-1] for row in csv.DictReader(stream, delimiter="\t"))
-    plan = json.loads(next(args.folder.glob("work/??/*/plan.json")).read_text())[0]
+    plan = json.loads(next(folder.glob("work/??/*/plan.json")).read_text())[0]
     n, batches, slabs = args.acquisitions, len(plan["n4_section"]), len(plan["correct"])
     expected = n * (4 + batches + slabs) + 3
-    folders = [path for path in args.folder.glob("work/??/*") if (path / ".exitcode").exists()]
-    own = Counter(len([path for path in folder.iterdir() if path.name.startswith(".")]) for folder in folders)
-    log = sum((args.folder / name).stat().st_size for name in (".nextflow.log",)) / 2**20
+    jobs = [-(-n * parts // (args.array or 1)) for parts in (batches, slabs)]
+    submitted = 4 * n + sum(jobs) + 3
+    own = Counter(
+        len([name for name in os.listdir(path) if name.startswith(".")])
+        for path in folder.glob("work/??/*")
+        if (path / ".exitcode").exists()
+    )
+    inodes = sum(len(folders) + len(files) for _, folders, files in os.walk(folder / "work"))
+    size = {
+        name: sum(path.stat().st_size for path in folder.glob(f"{name}*/**/*") if path.is_file()) / 2**20
+        for name in (".nextflow", "results")
+    }
     found = {
         "acquisitions": n,
         "sections": SECTIONS,
         "batches of sections, slabs": (batches, slabs),
         "tasks": dict(sorted(tasks.items())),
         "tasks by the formula n (4 + batches + slabs) + 3": expected,
-        "Nextflow's files per task: tasks": dict(own),
+        "submissions": len(submissions.read_text()),
+        f"submissions by the formula 4 n + arrays of {args.array} + 3": submitted,
+        "Nextflow's files per folder: folders": dict(own),
+        "inodes in work": inodes,
+        "inodes in work, per task": round(inodes / expected, 2),
         "head job, seconds": round(seconds),
-        "head job, seconds per task": round(seconds / expected, 3),
+        "head job, seconds of CPU": round(cpu_seconds),
+        "head job, seconds of CPU per task": round(cpu_seconds / expected, 3),
         "head job, peak memory in MiB": round(memory_mb),
-        "log, MiB": round(log, 1),
+        "log, MiB": round((folder / ".nextflow.log").stat().st_size / 2**20, 1),
+        "cache (.nextflow), MiB": round(size[".nextflow"], 1),
+        "trace, report, timeline and other results, MiB": round(size["results"], 1),
     }
     for name, value in found.items():
         print(f"{name}: {value}")
-    if sum(tasks.values()) != expected or own != {TASK_FILES: expected - 2, TASK_FILES - 1: 2}:
+    files = {TASK_FILES: expected - 2, TASK_FILES - 1: 2} | ({TASK_FILES - 2: sum(jobs)} if args.array else {})
+    if (sum(tasks.values()), found["submissions"], own) != (expected, submitted, files):
         raise SystemExit("the formulas do not hold")
 
 
