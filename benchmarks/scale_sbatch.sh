@@ -1,6 +1,6 @@
 #!/bin/bash
 # Stands for sbatch in scale.py: runs the stubs of a job before it answers. Nextflow's own wrapper (.command.run) takes
-# some 0.4 s a task; here are its stages without the measuring, with the files that it leaves. SCALE_WRAPPER=whole
+# some 0.3 s more a task; here are its stages without the measuring, with the files that it leaves. SCALE_WRAPPER=whole
 # runs the wrapper itself.
 set -euo pipefail
 trace=(nextflow.trace/v2 realtime=1000 %cpu=100 cpu_model=none rchar=1 wchar=1 syscr=1 syscw=1 read_bytes=0 write_bytes=0
