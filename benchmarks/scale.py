@@ -83,8 +83,7 @@ def main() -> None:
 
     command = [args.nextflow, "run", ROOT, "-stub-run", "-ansi-log", "false", "-profile", "slurm", "--input", sheet]
     command += ["--outdir", "results", "--missing_chunks", "warn", "-c", "scale.config"]
-    # Nextflow has no inputs at hand, and so no plan, when it asks what memory an array needs.
-    arrays = f"array = {args.array}" + ("; memory = 2.GB" if args.array else "")
+    arrays = f"array = {args.array}"
     (folder / "scale.config").write_text(
         f"executor.submitRateLimit = '{args.rate}'\nprocess {{ withName: 'N4_SECTION|CORRECT' {{ {arrays} }} }}\n"
     )

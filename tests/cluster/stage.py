@@ -40,12 +40,13 @@ SETTINGS: Mapping[str, object] = {
     "sections_per_task": 2,
 }
 
-# Tasks of one core, of which the sandbox's two run two at a time, and which ask for what they need.
+# Tasks of one core, of which the sandbox's two run two at a time, and which ask for what they need. Those of job arrays
+# ask as shipped.
 SMALL_TASKS = """
 process {
     withLabel: 'process_low' { memory = { 700.MB * task.attempt } }
     withLabel: 'process_medium' { cpus = 1 }
-    withName: 'TISSUE_MASK|N4_SECTION|N4_GLOBAL|CORRECT|ASSEMBLE' { memory = { 1.GB * task.attempt } }
+    withName: 'TISSUE_MASK|N4_GLOBAL|ASSEMBLE' { memory = { 1.GB * task.attempt } }
 }
 """
 
