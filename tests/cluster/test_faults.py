@@ -191,17 +191,26 @@ def flip_a_bit(file: Path) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize(("damage", "how"), [(truncate, "truncated"), (flip_a_bit, "a bit of its samples flipped")])
-def test_damaged_samples(stage, plain, slurm, record, damage, how):
+@pytest.mark.parametrize(
+    ("damage", "how", "why"),
+    [
+        (truncate, "truncated", "it has \\d+ bytes of \\d+"),
+        (flip_a_bit, "changed in one bit", "sampled plane \\d+ of \\d+ is not what was written"),
+    ],
+    ids=["truncated", "a flipped bit"],
+)
+def test_damaged_samples(stage, plain, slurm, record, damage, how, why):
     broken_node = "process { withName: 'N4_GLOBAL' { beforeScript = { id == 'uneven' ? 'exit 3' : '' } } }"
     stage.run(profile="slurm", config=broken_node, status=None)
     (folder,) = (path for path, task in stage.finished_folders().items() if task == "TISSUE_MASK (uneven)")
-    truncate(Path(folder, "samples", "stack_image.npy"))
+    damage(Path(folder, "samples", "stack_image.npy"))
 
     said = stage.run("-resume", profile="slurm", status=None)
     assert "Not finished: uneven." in said
     errors = [path.read_text() for path in (stage.folder / "work").glob("??/*/.command.err")]
-    assert any(f"{folder}/samples/stack_image.npy is damaged" in text for text in errors)
+    assert any(
+        re.search(f"{re.escape(folder)}/samples/stack_image.npy is damaged \\({why}\\)", text) for text in errors
+    )
     assert stage.redone() >= {"N4_GLOBAL (uneven)"}
     assert not (stage.results / "uneven" / "corrected.ome.zarr").exists()
     assert of(stage.digests(), "small") == of(plain.digests(), "small")
@@ -212,7 +221,7 @@ def test_damaged_samples(stage, plain, slurm, record, damage, how):
     redone = stage.redone()
     assert all("(uneven" in task for task in redone)
     record(
-        "an intermediate is damaged", "TISSUE_MASK's samples truncated, `-resume`; its folder removed, `-resume`",
+        "an intermediate is damaged", f"TISSUE_MASK's samples {how}, `-resume`; its folder removed, `-resume`",
         "the acquisition's tasks from TISSUE_MASK on", lost="nothing; refused by name until then",
     )  # fmt: skip
 
