@@ -1,21 +1,19 @@
 """All benchmarks: ``python -m benchmarks``, or ``make bench``. Each prints Markdown."""
 
-import runpy
+import shlex
+import subprocess
 import sys
 
+SCRATCH = "build/bench"
 RUNS = (
-    ("benchmarks.stage", "--table", "build/bench/table.md"),
-    ("benchmarks.stage_chart", "--table", "build/bench/table.md", "--output", "build/bench/performance.svg"),
-    ("benchmarks.stage_limits", "--preview", "--pair", "--many", "200", "--huge_gib", "26"),
-    ("benchmarks.solver",),
-    ("benchmarks.mask_methods",),
+    f"{sys.executable} -m benchmarks.stage --scratch {SCRATCH} --table {SCRATCH}/table.md",
+    "uv run --no-project --with matplotlib==3.11.2 benchmarks/stage_chart.py"
+    f" --table {SCRATCH}/table.md --output {SCRATCH}/performance.svg",
+    f"{sys.executable} -m benchmarks.stage_limits --scratch {SCRATCH} --preview --pair --many 200 --huge_gib 26",
+    f"{sys.executable} -m benchmarks.solver",
+    f"{sys.executable} -m benchmarks.mask_methods",
 )
 
-for name, *arguments in RUNS:
-    print(f"\n## {' '.join([name, *arguments])}\n", flush=True)
-    sys.argv = [name, *arguments]
-    try:
-        runpy.run_module(name, run_name="__main__")
-    except SystemExit as done:
-        if done.code:
-            raise
+for command in RUNS:
+    print(f"\n## {command}\n", flush=True)
+    subprocess.run(shlex.split(command), check=True)

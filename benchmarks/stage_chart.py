@@ -1,6 +1,8 @@
 """A chart of memory and time against size, from the table that `benchmarks.stage` writes.
 
-python -m benchmarks.stage_chart --table docs/performance_table.md --output docs/performance.svg
+    uv run --no-project --with matplotlib==3.11.2 benchmarks/stage_chart.py --table table.md --output chart.svg
+
+Nothing else here draws with matplotlib, so that it is no requirement of the project.
 """
 
 from __future__ import annotations

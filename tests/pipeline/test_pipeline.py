@@ -19,6 +19,7 @@ import yaozarrs
 import zarr
 from ome_zarr_models import open_ome_zarr
 
+from benchmarks.scale import stand_in_for_slurm
 from linumpy.intensity.bias_field import compute_tissue_mask, n4_correct, n4_correct_per_section
 from linumpy.intensity.bias_model import BiasModel, read_json
 from linumpy.io.ome_zarr import open_image, open_mask
@@ -421,6 +422,25 @@ def test_stub_run(launch, inputs, tmp_path, parser):
     for result in ("corrected.ome.zarr", "mask.ome.zarr", "bias", "report.html", "metrics.json"):
         assert (run.outdir / "uneven" / result).exists()
     assert (run.outdir / "index.html").exists()
+
+
+def test_job_arrays_ask_for_the_memory_of_the_largest_task(launch, inputs, tmp_path, monkeypatch):
+    # Nextflow prepares an array without any input, and for ever where that fails.
+    commands = stand_in_for_slurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"{commands}:{REPOSITORY / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("SCALE_SUBMISSIONS", str(tmp_path / "submissions"))
+    run = launch(
+        tmp_path / "run", "-stub-run", "-profile", "slurm", "--input", sheet(inputs, "uneven", "spaced"),
+        *options(slab_planes=64, **SETTINGS),
+        config="executor { pollInterval = '200 ms'; submitRateLimit = '20/1sec' }\n",
+    )  # fmt: skip
+    plans = json.loads(run.work_files("plan.json")[0].read_text())
+    largest = max(task["memory_mb"] for plan in plans for task in plan["n4_section"] + plan["correct"])
+    submitted = [path.read_text() for path in run.work_files(".command.run")]
+    arrays = [script for script in submitted if "#SBATCH --array" in script]
+    assert len(arrays) == 2
+    assert all(f"#SBATCH --mem {largest}M\n" in script for script in arrays)
+    assert count(run, "CORRECT", "uneven") == 3
 
 
 def test_lint_finds_nothing():
