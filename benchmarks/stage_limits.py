@@ -1,11 +1,11 @@
 """The ends: very many small acquisitions, one larger than the machine's memory, two at a time, a first look.
 
-    python -m benchmarks.stage_limits --scratch /scratch/bench --preview --pair --many 200 --huge_gib 26
+    python -m benchmarks.stage_limits --scratch /scratch/bench --preview --pair 4x --many 200 --huge_gib 26
 
 Small ones are 10 MB each (10 planes of 512 x 512, links to one store): what they cost is starting tasks. The huge one
 is sparse: a column of tissue runs through it (one chunk of noise, linked everywhere), the chunks around are not stored,
-and every task handles them as it handles any other. A pair is the 16x of `benchmarks.stage` twice, tasks of one thread,
-on one slot and on two. The first look is `--preview` of the 16x.
+and every task handles them as it handles any other. A pair is an image of `benchmarks.stage` twice, tasks of one
+thread, on one slot and on two. The first look is `--preview` of the 16x.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.stage import SECTION_PLANES, Run, run_stage, sheet_of, spent_in, trace_of
+from benchmarks.stage import PLANES, SECTION_PLANES, Run, run_stage, sheet_of, spent_in, trace_of
 from benchmarks.stage_data import VOXEL_UM, plane_of, slow_maps
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import create_pyramid
@@ -85,10 +85,10 @@ def preview(scratch: Path) -> str:
     return f"- `--preview` of the 16x (4 GiB): {seconds:.0f} s, its tasks {cpu:.1f} s of CPU.\n"
 
 
-def pair(scratch: Path) -> str:
-    """Return a sentence on two acquisitions on two slots against one slot."""
-    rows = sheet_of(scratch, "16x")
-    rows += rows.splitlines()[1].replace("16x,", "again,", 1) + "\n"
+def pair(scratch: Path, size: str) -> str:
+    """Return a sentence on two acquisitions of a size on two slots against one slot."""
+    rows = sheet_of(scratch, size)
+    rows += rows.splitlines()[1].replace(f"{size},", "again,", 1) + "\n"
     took = {}
     for slots in (1, 2):
         config = scratch / "slots.config"
@@ -99,7 +99,7 @@ def pair(scratch: Path) -> str:
         took[slots] = max(ended) - min(begun), seconds
     (one, one_whole), (two, two_whole) = took[1], took[2]
     return (
-        f"- Two acquisitions of 4 GiB on two slots: {one / two:.2f} x as fast as on one ({two:.0f} s and {one:.0f} s "
+        f"- Two acquisitions, {size}, on two slots: {one / two:.2f} x as fast as on one ({two:.0f} s and {one:.0f} s "
         f"from the first task to the last; {two_whole:.0f} s and {one_whole:.0f} s with Nextflow's own start).\n"
     )
 
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, default=Path("build/bench"))
     parser.add_argument("--preview", action="store_true", help="a first look at the 16x")
-    parser.add_argument("--pair", action="store_true", help="two acquisitions on one slot and on two")
+    parser.add_argument("--pair", choices=list(PLANES), help="size of two acquisitions, on one slot and on two")
     parser.add_argument("--many", type=int, default=0, help="small acquisitions")
     parser.add_argument("--huge_gib", type=float, default=0, help="size of the huge one")
     args = parser.parse_args(argv)
@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.preview:
         print(preview(scratch), flush=True)
     if args.pair:
-        print(pair(scratch), flush=True)
+        print(pair(scratch, args.pair), flush=True)
     if args.many:
         folder = scratch / "small"
         folder.mkdir(exist_ok=True)
