@@ -86,8 +86,7 @@ def fit_basis(n_samples: int, n_control_points: int) -> Basis:
 def refine(coefficients: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
     """Return the control points (n -> 2n - 3 on `axis`) of the same function with its spans halved."""
     coarse = np.moveaxis(coefficients, axis, 0)
-    n = coarse.shape[0]
-    fine = np.empty((2 * n - DEGREE, *coarse.shape[1:]), coarse.dtype)
+    fine = np.empty_like(coarse, shape=(2 * len(coarse) - DEGREE, *coarse.shape[1:]))  # on a GPU where `coarse` is
     fine[0::2] = (coarse[:-1] + coarse[1:]) / 2
     fine[1::2] = (coarse[:-2] + 6 * coarse[1:-1] + coarse[2:]) / 8
     return np.moveaxis(fine, 0, axis)

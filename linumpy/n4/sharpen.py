@@ -26,16 +26,16 @@ PADDED_BINS = 512  # twice the power of two that holds the bins
 PAD_BEFORE = (PADDED_BINS - N_HISTOGRAM_BINS) // 2
 
 
-def expected_log_intensity(counts: Any, low: Any, bin_spacing: Any, xp: Any) -> Any:
+def expected_log_intensity(counts: Any, low: float, bin_spacing: float, xp: Any) -> Any:
     """Return E(u | v) at the centre of each bin.
 
     Parameters
     ----------
     counts : array of float64, shape (200,)
         Histogram of the log intensities.
-    low : float or 0-d array
+    low : float
         Centre of the first bin, the smallest log intensity.
-    bin_spacing : float or 0-d array
+    bin_spacing : float
         Distance between bin centres, in log intensity. 0 (a constant image) leaves nothing to sharpen.
     xp : module
         Array module of `counts`.
@@ -45,14 +45,14 @@ def expected_log_intensity(counts: Any, low: Any, bin_spacing: Any, xp: Any) -> 
     array of float64, shape (200,)
         Expected log intensities; `low` throughout for a constant image.
     """
-    constant = bin_spacing <= 0
-    spacing = xp.where(constant, 1.0, bin_spacing)
-    centre = low + (xp.arange(PADDED_BINS) - PAD_BEFORE) * spacing
+    if bin_spacing <= 0:
+        return xp.full(N_HISTOGRAM_BINS, low)
+    centre = low + (xp.arange(PADDED_BINS) - PAD_BEFORE) * bin_spacing
     bins = slice(PAD_BEFORE, PAD_BEFORE + N_HISTOGRAM_BINS)
 
     padded = xp.zeros(PADDED_BINS)
     padded[bins] = counts
-    fwhm = BIAS_FIELD_FWHM / spacing
+    fwhm = BIAS_FIELD_FWHM / bin_spacing
     distance = xp.minimum(xp.arange(PADDED_BINS), PADDED_BINS - xp.arange(PADDED_BINS))
     gaussian = 2 * math.sqrt(math.log(2) / math.pi) / fwhm * xp.exp(-4 * math.log(2) * (distance / fwhm) ** 2)
 
@@ -63,5 +63,4 @@ def expected_log_intensity(counts: Any, low: Any, bin_spacing: Any, xp: Any) -> 
     numerator = xp.fft.irfft(xp.fft.rfft(centre * sharpened) * blur, PADDED_BINS)[bins]
     denominator = xp.fft.irfft(xp.fft.rfft(sharpened) * blur, PADDED_BINS)[bins]
     empty = denominator == 0
-    expected = xp.where(empty, 0.0, numerator / xp.where(empty, 1.0, denominator))
-    return xp.where(constant, low, expected)
+    return xp.where(empty, 0.0, numerator / xp.where(empty, 1.0, denominator))
