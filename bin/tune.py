@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Try candidates of settings on a small stand-in of an acquisition and recommend one.
 
-tune.py --image a.ome.zarr --level 1 --stride 1,1,1 --sections 0:10,10:20 --parameters '{"mode": "two_pass", ...}' \
-    --name a --threads 2 --output results/a
+tune.py --image a.ome.zarr --level 1 --stride 1,1,1 --sections 0:10,10:20 --factors 2,2,2 \
+    --parameters '{"mode": "two_pass", ...}' --name a --threads 2 --output results/a
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from linumpy.stage.script import (
     add_given_mask_argument,
     add_image_arguments,
+    floats,
     open_given_mask,
     open_selected,
     parser,
@@ -27,6 +28,7 @@ def parse_args(argv=None):
     add_image_arguments(arguments)
     add_given_mask_argument(arguments)
     arguments.add_argument("--sections", type=sections, required=True, help="z_start:z_stop of each section")
+    arguments.add_argument("--factors", type=floats, required=True, help="voxels of the full image per voxel, z,y,x")
     arguments.add_argument("--parameters", type=json.loads, required=True, help="what the candidates change, JSON")
     arguments.add_argument("--name", required=True, help="of the acquisition")
     arguments.add_argument("--threads", type=int, required=True)
@@ -45,6 +47,7 @@ def main(argv=None) -> int:
             open_given_mask(args, image),
             args.sections,
             args.parameters,
+            args.factors,
             name=args.name,
             workers=args.threads,
             output=args.output,

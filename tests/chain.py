@@ -75,6 +75,15 @@ def run_chain(folder: Path, row: Mapping[str, Any], **parameters: Any) -> Path:
     return folder / results
 
 
+def run_tuning(folder: Path, row: Mapping[str, Any], **parameters: Any) -> Path:
+    """Tune on one acquisition and return the folder of its results."""
+    planned = plan(folder, row, tune=True, **parameters)
+    with contextlib.chdir(folder), zarr.config.set({name: zarr.config.get(name) for name in _ZARR_SETTINGS}):
+        files = {"id": "a", "image": planned["image"], "given_mask": planned["mask"] or ""}
+        run_module("tune", planned["tune"], files)
+    return folder / "results" / "a"
+
+
 def run_module(name: str, settings: Mapping[str, Any], files: Mapping[str, Any]) -> None:
     """Run the command of a module in the current folder."""
     script, *arguments = shlex.split(_filled(_command(name), settings, files))
@@ -100,8 +109,9 @@ def _filled(command: str, settings: Mapping[str, Any], files: Mapping[str, Any])
         expression = found[1]
         if expression == "task.cpus":
             return str(THREADS)
-        if expression == "groovy.json.JsonOutput.toJson(settings)":
-            return json.dumps(settings)
+        if expression.startswith("groovy.json.JsonOutput.toJson(settings"):
+            name = expression.partition(".toJson(settings")[2].strip(".)")
+            return json.dumps(settings[name] if name else settings)
         setting = _SETTING.fullmatch(expression)
         if setting:
             given = settings[setting[1]]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from linumpy.io.errors import OmeZarrError
 
-__all__ = ["LinkCounts", "assemble_chunks", "link_tree"]
+__all__ = ["LinkCounts", "assemble_chunks"]
 
 _log = logging.getLogger(__name__)
 _ARRAY_METADATA = ("zarr.json", ".zarray")
@@ -62,30 +62,6 @@ def assemble_chunks(slab_paths: Sequence[str | Path], destination: str | Path) -
             chunks = [file for file in _files(level) if file.name not in _METADATA]
             counts += _place_all(chunks, slab, destination)
     return counts
-
-
-def link_tree(source: str | Path, destination: str | Path) -> LinkCounts:
-    """Hard-link a folder with all that is in it, copying where linking is refused.
-
-    Parameters
-    ----------
-    source : path-like
-        Folder.
-    destination : path-like
-        Folder to be; it must not exist.
-
-    Returns
-    -------
-    LinkCounts
-
-    Raises
-    ------
-    OmeZarrError
-        If a file is there already.
-    """
-    source, destination = Path(source), Path(destination)
-    destination.mkdir(parents=True)
-    return _place_all(list(_files(source)), source, destination)
 
 
 def _require_same_array(level: Path, target: Path) -> None:

@@ -25,7 +25,7 @@ from linumpy.io.errors import OmeZarrError
 from linumpy.io.metadata import read_image_metadata
 from linumpy.io.ome_zarr import Image
 
-__all__ = ["Fingerprint", "MissingChunks", "fingerprint", "missing_chunks"]
+__all__ = ["MissingChunks", "fingerprint", "missing_chunks", "missing_files"]
 
 _METADATA_FILES = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 _ABSENT = np.uint64(2**64 - 1)  # offset and size, in a shard's index, of a chunk that is not stored
@@ -55,20 +55,6 @@ class MissingChunks:
     def n_missing(self) -> int:
         """Chunks that are not stored."""
         return len(self.indices)
-
-    @property
-    def per_row(self) -> tuple[int, ...]:
-        """Missing chunks of each row of chunks along Z."""
-        return tuple(int(n) for n in np.bincount(self.indices[:, 0], minlength=self.grid[0]))
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """State of a store: `sha256` (hexadecimal), and how many files and bytes its chunks take."""
-
-    sha256: str
-    n_files: int
-    n_bytes: int
 
 
 def missing_chunks(image: Image) -> MissingChunks:
@@ -111,6 +97,13 @@ def missing_chunks(image: Image) -> MissingChunks:
     return MissingChunks((z, y, x), indices[np.lexsort(indices.T[::-1])])
 
 
+def missing_files(image: Image) -> int:
+    """Count the files of a level that are not there. What this package writes leaves none out."""
+    grid = image.array.shards or image.array.chunks
+    ranges = [range(-(-n // c)) for n, c in zip(image.array.shape, grid, strict=True)]
+    return sum(not there for _, there in _files(image, ranges))
+
+
 def _files(image: Image, ranges: Sequence[range]) -> Iterator[tuple[tuple[int, ...], bool]]:
     """Yield every file index and whether the file is there, from one listing of each folder."""
     folders: dict[str, list[tuple[tuple[int, ...], str]]] = defaultdict(list)
@@ -122,6 +115,8 @@ def _files(image: Image, ranges: Sequence[range]) -> Iterator[tuple[tuple[int, .
             there = set(os.listdir(image.array_path / folder))
         except (FileNotFoundError, NotADirectoryError):
             there = set()
+        except OSError as error:
+            raise OmeZarrError(image.array_path / folder, f"cannot be listed ({error.strerror})") from error
         for index, name in members:
             yield index, name in there
 
@@ -153,16 +148,19 @@ class _ShardIndex:
 
     def absent(self, file: Path) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Tell for every chunk of a shard whether it is not stored."""
-        with file.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            if size < self.n_bytes:
-                raise OmeZarrError(file, f"this shard is truncated: {size} bytes; copy the store again")
-            stream.seek(size - self.n_bytes if self.at_end else 0)
-            table = np.frombuffer(stream.read(16 * self.n_chunks), "<u8").reshape(-1, 2)
+        try:
+            with file.open("rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                if size < self.n_bytes:
+                    raise OmeZarrError(file, f"this shard is truncated: {size} bytes; copy the store again")
+                stream.seek(size - self.n_bytes if self.at_end else 0)
+                table = np.frombuffer(stream.read(16 * self.n_chunks), "<u8").reshape(-1, 2)
+        except OSError as error:
+            raise OmeZarrError(file, f"this shard cannot be read ({error.strerror})") from error
         return np.asarray((table == _ABSENT).all(axis=1))
 
 
-def fingerprint(path: str | Path) -> Fingerprint:
+def fingerprint(path: str | Path) -> str:
     """Tell whether a store has changed since an earlier run.
 
     Parameters
@@ -172,15 +170,15 @@ def fingerprint(path: str | Path) -> Fingerprint:
 
     Returns
     -------
-    Fingerprint
-        SHA-256 over the metadata files of the group and its levels and over the sorted names, sizes and
+    str
+        SHA-256 (hexadecimal) over the metadata files of the group and its levels and over the sorted names, sizes and
         modification times of their chunks. Labels and tables beside the levels take no part; neither does
         where the store lies.
 
     Raises
     ------
     OmeZarrError
-        If there is no image or a level is missing.
+        If there is no image, or a level is missing or cannot be listed.
 
     Notes
     -----
@@ -196,16 +194,13 @@ def fingerprint(path: str | Path) -> Fingerprint:
             if file.is_file():
                 content = file.read_bytes()
                 digest.update(f"{file.relative_to(metadata.path)} {len(content)}\n".encode() + content)
-    n_files = n_bytes = 0
     for folder in folders[1:]:
         try:
             entries = sorted(_listing(folder, ""))
         except OSError as error:
             raise OmeZarrError(folder, f"cannot be listed ({error.strerror})") from error
         digest.update("".join(f"{name} {size} {time}\n" for name, size, time in entries).encode())
-        n_files += len(entries)
-        n_bytes += sum(size for _, size, _ in entries)
-    return Fingerprint(digest.hexdigest(), n_files, n_bytes)
+    return digest.hexdigest()
 
 
 def _listing(folder: Path | str, prefix: str) -> Iterator[tuple[str, int, int]]:

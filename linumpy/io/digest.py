@@ -122,12 +122,6 @@ class VolumeDigest:
         for z, plane in enumerate(block, start=z0):
             self._planes[z] = blake3(np.ascontiguousarray(plane, dtype=self.dtype).data.cast("B")).digest()
 
-    def merge(self, other: VolumeDigest) -> None:
-        """Take the planes that another digest of the same volume has seen."""
-        if (other.shape, other.dtype) != (self.shape, self.dtype):
-            raise ValueError(f"digest of {other.shape} {other.dtype} merged into {self.shape} {self.dtype}")
-        self._planes.update(other._planes)
-
     def hexdigest(self) -> str:
         """Return the digest in hexadecimal, 64 characters.
 

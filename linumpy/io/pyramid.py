@@ -90,10 +90,6 @@ class LevelLayout:
         """Files of the level once it is complete."""
         return math.prod(-(-n // f) for n, f in zip(self.shape, self.file_grid, strict=True))
 
-    def planes(self, rows: range) -> tuple[int, int]:
-        """First plane and the plane after the last of a run of rows, in this level's planes."""
-        return min(rows.start * self.row_depth, self.shape[0]), min(rows.stop * self.row_depth, self.shape[0])
-
 
 @dataclass(frozen=True)
 class PyramidLayout:
@@ -320,7 +316,7 @@ def _chunks(shape: Triple, itemsize: int) -> Triple:
     """Chunk of 2 to 4 MiB, or the whole volume where it is smaller; powers of two, or the whole axis."""
     chunk = list(_clip((CHUNK_Z, CHUNK_YX, CHUNK_YX), shape))
     while math.prod(chunk) * itemsize > MAX_CHUNK_BYTES:
-        chunk[0] = -(-chunk[0] // 2)
+        chunk[0] = 1 << (chunk[0] - 1).bit_length() - 1  # the next power of two below
     axis = 0
     while math.prod(chunk) * itemsize < MIN_CHUNK_BYTES and tuple(chunk) != shape:
         axis = (axis - 1) % 3  # x, y, z, x, ...

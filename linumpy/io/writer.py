@@ -11,6 +11,7 @@ Every chunk is written, also one of zeros, so that a file that is not there is a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +26,7 @@ from linumpy.io.downsample import downsample
 from linumpy.io.pyramid import LevelLayout, PyramidLayout
 from linumpy.io.runtime import PIPELINES
 
-__all__ = ["PyramidBuilder", "PyramidWriter", "create_pyramid", "finish_pyramid", "open_levels", "write_image"]
+__all__ = ["PyramidBuilder", "PyramidWriter", "create_pyramid", "finish_pyramid", "write_image"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Triple = tuple[int, int, int]
@@ -285,11 +286,6 @@ def create_pyramid(
     return PyramidWriter(path, layout)
 
 
-def open_levels(path: str | Path, layout: PyramidLayout) -> PyramidWriter:
-    """Open the arrays of a pyramid for writing."""
-    return PyramidWriter(path, layout)
-
-
 def finish_pyramid(
     path: str | Path,
     layout: PyramidLayout,
@@ -313,8 +309,8 @@ def finish_pyramid(
         Contrast: `start`, `end` (what is shown), `min`, `max` (what there is). Without it, no `omero` is
         written.
     omero_channel : mapping, optional
-        Rendering metadata of the channel in the input, `Image.omero_channel`: its label, colour and other
-        entries are kept, its window is replaced.
+        Rendering metadata of the channel in the input, `Image.omero_channel`: its label, colour (where it is six
+        hexadecimal digits) and other entries are kept, its window is replaced, and it is shown.
     image_label : mapping, optional
         NGFF `image-label` metadata of a label image, such as ``{"source": {"image":
         "../corrected.ome.zarr"}}``.
@@ -346,7 +342,10 @@ def finish_pyramid(
     }
     attributes: dict[str, Any] = {"multiscales": [multiscale]}
     if window is not None:
-        channel = {"label": multiscale["name"], "color": "FFFFFF", "active": True} | dict(omero_channel or {})
+        channel = {"label": multiscale["name"], "color": "FFFFFF"} | dict(omero_channel or {})
+        channel["active"] = True  # it is the only one
+        if not re.fullmatch("[0-9A-Fa-f]{6}", str(channel["color"])):
+            channel["color"] = "FFFFFF"
         channel["window"] = {key: float(window[key]) for key in ("min", "max", "start", "end")}
         attributes["omero"] = {"channels": [channel]}
     if image_label is not None or labels:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from linumpy.io.errors import OmeZarrError
 from linumpy.io.ome_zarr import Image, open_image, open_mask
 from linumpy.io.pyramid import PyramidLayout, layout_like
 from linumpy.n4.grid import SampleGrid
-from linumpy.plan.preview import preview
+from linumpy.plan.preview import StandIn, full_image, stand_in
 from linumpy.plan.samplesheet import Row, read_sections
-from linumpy.stage.fit import FitSettings, usual_depth
+from linumpy.stage.local import CorrectionParameters, fit_choices
 from linumpy.stage.spool import planes_per_read
 
 __all__ = ["StagedFiles", "code_digest", "plan_acquisition"]
@@ -79,10 +79,10 @@ class StagedFiles:
 
 
 def code_digest() -> str:
-    """Return a digest of this package's source, so that changed code is never taken for a finished task's."""
+    """Return a digest of this package's files, so that changed code is never taken for a finished task's."""
     root = Path(linumpy.__file__).parent
     digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
+    for file in sorted(path for path in root.rglob("*") if path.is_file() and path.parent.name != "__pycache__"):
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
     return f"{linumpy.__version__}+{digest.hexdigest()[:16]}"
 
@@ -128,13 +128,13 @@ def plan_acquisition(
             faults.append(f"{row.where}: {column}: {error}")
         return None
 
-    voxel_size_um = parameters["voxel_size_um"]
-    if voxel_size_um is not None and len(voxel_size_um) == 1:
-        voxel_size_um = voxel_size_um * 3
     image: Image | None = attempt(
         "image",
         lambda: open_image(
-            files.find(row.image), channel=row.channel, timepoint=row.timepoint, voxel_size_um=voxel_size_um
+            files.find(row.image),
+            channel=row.channel,
+            timepoint=row.timepoint,
+            voxel_size_um=parameters["voxel_size_um"],
         ),
     )
     given_sections = attempt("sections", lambda: read_sections(files.find(row.sections))) if row.sections else None
@@ -160,20 +160,26 @@ def plan_acquisition(
         warnings.append({"code": "missing_chunks", "message": message, "section": None})
     if faults or sections is None:
         return None, None, faults
-    fingerprints = [fingerprint(files.find(cell)).sha256 for cell in (row.image, row.mask) if cell]
-    origin = [code, *fingerprints]
-    if parameters["preview"] or parameters["tune"]:
-        small = preview(image, sections, parameters)
-        settings, warnings = small.parameters, [small.warning, *warnings]
-        view = {"level": small.level, "stride": _joined(small.stride)}
-        plan = _plan(row, files, small.image, view, small.sections, settings, warnings, missing.n_missing, origin)
-    else:
-        view = {"level": 0, "stride": "1,1,1"}
-        plan = _plan(row, files, image, view, sections, parameters, warnings, missing.n_missing, origin)
+    fingerprints = [attempt("image", lambda: fingerprint(files.find(row.image)))]
+    if row.mask:
+        fingerprints.append(attempt("mask", lambda: fingerprint(files.find(row.mask))))
+    if faults:
+        return None, None, faults
+    small = parameters["preview"] or parameters["tune"]
+    view = (stand_in if small else full_image)(image, sections, parameters)
+    plan = _plan(row, files, view, warnings, missing.n_missing, [code, *fingerprints])
+    if parameters["tune"]:
+        of_correction = {entry.name for entry in fields(CorrectionParameters)}
+        plan["tune"] |= {
+            "factors": _joined(view.factors),
+            "parameters": {name: value for name, value in parameters.items() if name in of_correction},
+        }
     inputs = {
         "acquisition": row.acquisition,
         "image": files.paths[row.image],
         "mask": row.mask and files.paths[row.mask],
+        "channel": image.channel,
+        "timepoint": image.timepoint,
         "fingerprints": fingerprints,
         "shape": list(image.shape),
         "dtype": str(image.dtype),
@@ -186,48 +192,31 @@ def plan_acquisition(
 def _plan(
     row: Row,
     files: StagedFiles,
-    image: Image,
-    view: Mapping[str, Any],
-    sections: Sections,
-    parameters: Mapping[str, Any],
+    view: StandIn,
     warnings: list[dict[str, Any]],
     n_missing: int,
     origin: list[str],
 ) -> dict[str, Any]:
-    of_section, of_stack = (
-        FitSettings(
-            spline_distance_mm=parameters[f"spline_distance_{what}_mm"],
-            n_iterations=None if parameters["n_iterations"] == "auto" else tuple(parameters["n_iterations"]),
-            shading_mm=parameters[f"shading_{what}_mm"],
-            depth_profile=parameters["depth_profile"],
-            backend=parameters["backend"],
-            workers=None,
-        )
-        for what in ("section", "global")
-    )
-    shrink = None if parameters["shrink_factor"] == "auto" else _triple(parameters["shrink_factor"])
-    most = {"max_samples": parameters["max_fit_voxels"]}
-    deepest = max((z_stop - z_start for z_start, z_stop in sections))
-    section_shape = (deepest, *image.shape[1:])
-    section_choice = of_section.choose(section_shape, image.voxel_size_mm, shrink, **most)
-    stack_choice = of_stack.choose(
-        image.shape, image.voxel_size_mm, shrink, section_planes=usual_depth(sections), **most
+    image, sections, parameters = view.image, view.sections, view.parameters
+    section_choice, stack_choice = fit_choices(
+        image.shape, sections, image.voxel_size_mm, CorrectionParameters.of(parameters)
     )
     choices = {"per_section": [section_choice], "global": [stack_choice]}.get(
         parameters["mode"], [section_choice, stack_choice]
     )
-    warnings = warnings + [
+    warnings = [*view.warnings, *warnings] + [
         {"code": "lattice", "message": message, "section": None} for choice in choices for message in choice.warnings
     ]
     selection = {
         "channel": "" if image.channel is None else image.channel,
         "timepoint": "" if image.timepoint is None else image.timepoint,
         "voxel_size_um": _joined(parameters["voxel_size_um"]) if parameters["voxel_size_um"] else "",
-        **view,
+        "level": view.level,
+        "stride": _joined(view.stride),
         "origin": origin,
     }
     fit = {
-        "n_iterations": "" if of_section.n_iterations is None else _joined(of_section.n_iterations),
+        "n_iterations": "" if parameters["n_iterations"] == "auto" else _joined(parameters["n_iterations"]),
         "depth_profile": parameters["depth_profile"],
         "backend": parameters["backend"],
         "origin": origin,
@@ -236,14 +225,18 @@ def _plan(
     output = {name: parameters[name] for name in ("output_dtype", "ome_zarr_version")}
     layout = layout_like(image, **output)
     slabs = _slabs(layout, parameters["slab_planes"])
-    samples = math.prod(SampleGrid.of(section_shape, section_choice.shrink_factor).size)
+    deepest = max(z_stop - z_start for z_start, z_stop in sections)
+    samples = math.prod(SampleGrid.of((deepest, *image.shape[1:]), section_choice.shrink_factor).size)
     batches = (
         _batches(len(sections), samples * sum(section_choice.n_iterations), parameters)
         if parameters["mode"] != "global"
         else []
     )
     stack_samples = math.prod(SampleGrid.of(image.shape, stack_choice.shrink_factor).size)
-    shard_mb = math.prod(layout.levels[0].file_grid) * 4 / 2**20
+    file_grid = layout.levels[0].file_grid
+    shard_mb = math.prod(file_grid) * 4 / 2**20
+    wider = any(chunk > file for chunk, file in zip(image.chunks, file_grid, strict=True))
+    correct_mb = _bucket(INTERPRETER_MB + 6 * shard_mb + 200 + _decoding_mb(image, spooled=wider))
     return {
         "id": row.acquisition,
         "image": files.paths[row.image],
@@ -256,7 +249,11 @@ def _plan(
             "stack_shrink": _joined(stack_choice.shrink_factor),
             "end_stride": _end_stride(image.shape),
             "max_mb": MASK_MB,
-            "memory_mb": _bucket(INTERPRETER_MB + _mask_mb(image, sections, parameters)),
+            "memory_mb": _bucket(
+                INTERPRETER_MB
+                + _mask_mb(image, sections, parameters)
+                + _decoding_mb(image, spooled=planes_per_read(image) < image.chunks[0])
+            ),
         },
         "n4_section": [
             fit
@@ -264,8 +261,8 @@ def _plan(
                 "first": first,
                 "last": last,
                 "n_batches": len(batches),
-                "spline_distance_mm": of_section.spline_distance_mm,
-                "shading_mm": of_section.shading_mm,
+                "spline_distance_mm": parameters["spline_distance_section_mm"],
+                "shading_mm": parameters["shading_section_mm"],
                 "memory_mb": _bucket(INTERPRETER_MB + samples * 64 / 2**20),
             }
             for first, last in batches
@@ -274,8 +271,8 @@ def _plan(
         | {
             "mode": parameters["mode"],
             "harmonise": parameters["harmonise"],
-            "spline_distance_mm": of_stack.spline_distance_mm,
-            "shading_mm": of_stack.shading_mm,
+            "spline_distance_mm": parameters["spline_distance_global_mm"],
+            "shading_mm": parameters["shading_global_mm"],
             "memory_mb": _bucket(INTERPRETER_MB + stack_samples * 64 / 2**20),
         },
         "correct": [
@@ -287,7 +284,7 @@ def _plan(
                 "z_stop": z_stop,
                 "n_slabs": len(slabs),
                 "n_levels": layout.n_complete_levels(slabs),
-                "memory_mb": _bucket(INTERPRETER_MB + 6 * shard_mb + 200),
+                "memory_mb": correct_mb,
             }
             for z_start, z_stop in slabs
         ],
@@ -295,7 +292,6 @@ def _plan(
         "tune": selection
         | {
             "sections": joined_sections,
-            "parameters": {name: parameters[name] for name in _TUNED_PARAMETERS},
             "memory_mb": _bucket(INTERPRETER_MB + math.prod(image.shape) * 64 / 2**20),
         }
         if parameters["tune"]
@@ -329,25 +325,6 @@ _MASK_PARAMETERS = (
     "backend",
     "ome_zarr_version",
 )
-_TUNED_PARAMETERS = (
-    "mode",
-    "mask_method",
-    "smoothing_sigma",
-    "smoothing_sigma_z",
-    "closing_radius",
-    "z_closing_sections",
-    "shrink_factor",
-    "spline_distance_section_mm",
-    "spline_distance_global_mm",
-    "n_iterations",
-    "shading_section_mm",
-    "shading_global_mm",
-    "depth_profile",
-    "harmonise",
-    "max_fit_voxels",
-    "backend",
-)
-"""What tuning starts from: fields of `linumpy.stage.local.CorrectionParameters`."""
 _NOT_REPORTED = ("input", "outdir", "publish_mode", "help", "sections_per_task", "slab_planes", "tune")
 
 
@@ -381,6 +358,12 @@ def _mask_mb(image: Image, sections: Sections, parameters: Mapping[str, Any]) ->
     return math.ceil(needed.bytes / 2**20)
 
 
+def _decoding_mb(image: Image, *, spooled: bool) -> float:
+    """Two chunks being decoded, and the row of them that a spool decodes at once."""
+    chunk = math.prod(image.chunks) * image.dtype.itemsize / 2**20
+    return chunk * (2 + (-(-image.shape[2] // image.chunks[2]) if spooled else 0))
+
+
 def _batches(n_sections: int, sample_iterations: int, parameters: Mapping[str, Any]) -> list[tuple[int, int]]:
     """First and last section of each N4_SECTION task."""
     size = parameters["sections_per_task"]
@@ -397,11 +380,6 @@ def _slabs(layout: PyramidLayout, slab_planes: int | None) -> list[tuple[int, in
     wanted = slab_planes or max(row_depth, min(SLAB_PLANES, SLAB_VOXELS // (rows * columns)))
     depth = row_depth * max(1, -(-wanted // row_depth) if slab_planes else wanted // row_depth)
     return [(z_start, min(z_start + depth, n_planes)) for z_start in range(0, n_planes, depth)]
-
-
-def _triple(values: list[int]) -> Triple:
-    z, y, x = values * 3 if len(values) == 1 else values
-    return z, y, x
 
 
 def _joined(values: Any) -> str:

@@ -82,7 +82,7 @@ def choose_fit(
     shrink_factor: Sequence[int] | None = None,
     spline_distance_mm: float | None = None,
     n_iterations: Sequence[int] | None = None,
-    shading_mm: float | None = None,
+    shading_mm: float = SHADING_MM,
     depth_profile: bool = True,
     isotropic: bool = False,
     max_samples: int = 32_000_000,
@@ -104,9 +104,9 @@ def choose_fit(
         `shading_mm`, starts with one span (more where four levels could not reach the finest).
     n_iterations : sequence of int, optional
         Iterations and number of levels as given; None: 50 for as many levels as the refinements need.
-    shading_mm : float, optional
-        Smallest span across XY; 0 for no limit, every level halves the spans of every axis as ITK does. None: 3 mm, and
-        never fewer than 64 voxels.
+    shading_mm : float
+        Smallest span across XY, and never fewer than 64 voxels; 0 for no limit, every level halves the spans of every
+        axis as ITK does.
     depth_profile : bool
         Whether samples are averaged along Z before the fit.
     isotropic : bool
@@ -137,10 +137,9 @@ def choose_fit(
     else:
         control = n_control_points(size, voxel_size_mm, spline_distance_mm)
         why = f"spline distance {spline_distance_mm:g} mm"
-        finest_mm = SHADING_MM if shading_mm is None else shading_mm
-        if spline_distance_mm < finest_mm:
+        if spline_distance_mm < shading_mm:
             control = (control[0], coarse[1], coarse[2])
-            why += f" is below the shading's {finest_mm:g} mm: across XY one span at first, halved down to that"
+            why += f" is below the shading's {shading_mm:g} mm: across XY one span at first, halved down to that"
     reasons.append((f"control points of the {name}, first level (z,y,x)", _joined(control), why))
 
     if shading_mm == 0:
@@ -153,7 +152,7 @@ def choose_fit(
             for wanted, points in zip(spans, control, strict=True)
         )
         refinements = (z, y, x)
-        why = _why_refinements(size, voxel_size_mm, of_section, shading_mm)
+        why = _why_refinements(size, of_section, shading_mm)
     if isotropic and shading_mm != 0:
         refinements = (min(refinements[1:]),) * 3
         why += "; SimpleITK refines all axes alike"
@@ -271,21 +270,19 @@ def lattice_warnings(
 
 
 def _finest_spans(
-    size: Triple, voxel_size_mm: Sequence[float], of_section: bool, shading_mm: float | None
+    size: Triple, voxel_size_mm: Sequence[float], of_section: bool, shading_mm: float
 ) -> tuple[float, float, float]:
     """Most spans on each axis, not rounded, at least 1."""
     along_z = size[0] / PLANES_PER_SPAN if of_section else 1.0
-    limit = SHADING_MM if shading_mm is None else shading_mm
     y, x = (
-        max(1.0, min(n * voxel / limit if limit else n, n / MIN_SPAN_VOXELS))
+        max(1.0, min(n * voxel / shading_mm if shading_mm else n, n / MIN_SPAN_VOXELS))
         for n, voxel in zip(size[1:], voxel_size_mm[1:], strict=True)
     )
     return max(1.0, min(along_z, 2.0**MAX_REFINEMENTS)), y, x
 
 
-def _why_refinements(size: Triple, voxel_size_mm: Sequence[float], of_section: bool, shading_mm: float | None) -> str:
-    limit = SHADING_MM if shading_mm is None else shading_mm
-    across = f"spans of {limit:g} mm and {MIN_SPAN_VOXELS} voxels or more across XY"
+def _why_refinements(size: Triple, of_section: bool, shading_mm: float) -> str:
+    across = f"spans of {shading_mm:g} mm and {MIN_SPAN_VOXELS} voxels or more across XY"
     if not of_section:
         return f"{across}; one span along Z, so that slow changes of the tissue stay"
     if size[0] == 1:

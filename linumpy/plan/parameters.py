@@ -1,7 +1,7 @@
 """Parameters: typed, checked against the schema, complete.
 
 Command lines bring every value as text under newer Nextflow parsers, parameter files bring JSON types. Both become the
-type that the schema names, here and nowhere else.
+type that the schema names, and one number for three axes becomes three, here and nowhere else.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def _coerce(value: Any, prop: Mapping[str, Any]) -> Any:
             return value.strip()
         if isinstance(value, str):
             value = value.strip("[] ").replace(" ", ",").split(",")
-        items = value if isinstance(value, list) else [value]
-        return [_coerce(item, prop["items"]) for item in items if item != ""]
+        items = [_coerce(item, prop["items"]) for item in (value if isinstance(value, list) else [value]) if item != ""]
+        return items * 3 if len(items) == 1 and _is_triple(prop) else items
     if "string" in kinds and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str):
@@ -102,8 +102,14 @@ def _coerce(value: Any, prop: Mapping[str, Any]) -> Any:
         if "boolean" in kinds:
             return _TEXT_BOOLEANS.get(text.lower(), value)
         if "integer" in kinds or "number" in kinds:
-            return _number(text, value)
-    return value
+            value = _number(text, value)
+    # JSON Schema counts 3.0 among the integers.
+    return int(value) if "integer" in kinds and isinstance(value, float) and value.is_integer() else value
+
+
+def _is_triple(prop: Mapping[str, Any]) -> bool:
+    """Whether the parameter is one number or three, (z, y, x)."""
+    return {"minItems": 3, "maxItems": 3} in prop.get("anyOf", [])
 
 
 def _number(text: str, otherwise: Any) -> Any:

@@ -17,9 +17,10 @@ from linumpy.intensity.sections import Sections
 from linumpy.io.ome_zarr import Image
 from linumpy.io.sampled import sampled
 
-__all__ = ["PREVIEW_VOXELS", "Preview", "preview"]
+__all__ = ["PREVIEW_VOXELS", "StandIn", "full_image", "in_voxels_of", "stand_in"]
 
 Triple = tuple[int, int, int]
+Factors = tuple[float, float, float]
 
 PREVIEW_VOXELS = 24 * 2**20
 """A stand-in has no more voxels: mask, fits and correction of so many take a few seconds."""
@@ -28,22 +29,24 @@ SECTION_PLANES = 2
 
 
 @dataclass(frozen=True)
-class Preview:
-    """What the tasks work on instead of the full image.
+class StandIn:
+    """What the tasks work on: the full image, or something smaller in its place.
 
     Parameters
     ----------
     image : Image
-        The stand-in.
+        The volume.
     level : int
         Level it is taken from.
     stride : (int, int, int)
         Voxels of that level per sample (z, y, x).
     sections : sequence of (int, int)
         Planes of each section in it.
+    factors : tuple of float
+        Voxels of the full image per voxel (z, y, x).
     parameters : mapping
         Resolved parameters, those in voxels brought to its voxels.
-    warning : dict
+    warnings : tuple of dict
         For the report: what this is, and that it is no result.
     """
 
@@ -51,12 +54,18 @@ class Preview:
     level: int
     stride: Triple
     sections: Sections
+    factors: Factors
     parameters: Mapping[str, Any]
-    warning: dict[str, Any]
+    warnings: tuple[dict[str, Any], ...]
 
 
-def preview(image: Image, sections: Sections, parameters: Mapping[str, Any]) -> Preview:
-    """Choose the stand-in of an acquisition.
+def full_image(image: Image, sections: Sections, parameters: Mapping[str, Any]) -> StandIn:
+    """Return the image as what the tasks work on."""
+    return StandIn(image, 0, (1, 1, 1), sections, (1.0, 1.0, 1.0), parameters, ())
+
+
+def stand_in(image: Image, sections: Sections, parameters: Mapping[str, Any]) -> StandIn:
+    """Choose the small stand-in of an acquisition.
 
     Parameters
     ----------
@@ -69,7 +78,7 @@ def preview(image: Image, sections: Sections, parameters: Mapping[str, Any]) -> 
 
     Returns
     -------
-    Preview
+    StandIn
     """
     thinnest = min(z_stop - z_start for z_start, z_stop in sections)
     levels = (image, *image.levels)
@@ -81,27 +90,30 @@ def preview(image: Image, sections: Sections, parameters: Mapping[str, Any]) -> 
     small = [index for index in usable if math.prod(levels[index].shape) <= PREVIEW_VOXELS]
     index = small[0] if small else usable[-1]
     apart = 1 if small else math.ceil(math.sqrt(math.prod(levels[index].shape) / PREVIEW_VOXELS))
-    stand_in = sampled(image, index, (1, apart, apart))
-    factors = [fine / coarse for fine, coarse in zip(image.shape, stand_in.shape, strict=True)]
-    cuts = [round(z_start / factors[0]) for z_start, _ in sections] + [stand_in.shape[0]]
-    told = " x ".join(f"1/{factor:.3g}" for factor in factors)
-    return Preview(
-        image=stand_in,
+    small_image = sampled(image, index, (1, apart, apart))
+    z, y, x = (fine / coarse for fine, coarse in zip(image.shape, small_image.shape, strict=True))
+    cuts = [round(z_start / z) for z_start, _ in sections] + [small_image.shape[0]]
+    told = " x ".join(f"1/{factor:.3g}" for factor in (z, y, x))
+    return StandIn(
+        image=small_image,
         level=index,
         stride=(1, apart, apart),
         sections=tuple(itertools.pairwise(cuts)),
-        parameters=_in_voxels_of(parameters, factors),
-        warning={
-            "code": "preview",
-            "message": f"a preview of {'x'.join(map(str, stand_in.shape))} voxels, {told} (z, y, x) of the image: to "
-            f"judge settings by, not a result; run without --preview for that",
-            "section": None,
-        },
+        factors=(z, y, x),
+        parameters=in_voxels_of(parameters, (z, y, x)) | {"slab_planes": None},
+        warnings=(
+            {
+                "code": "preview",
+                "message": f"a preview of {'x'.join(map(str, small_image.shape))} voxels, {told} (z, y, x) of the "
+                f"image: to judge settings by, not a result; run without --preview for that",
+                "section": None,
+            },
+        ),
     )
 
 
-def _in_voxels_of(parameters: Mapping[str, Any], factors: list[float]) -> dict[str, Any]:
-    """Return the parameters with those in voxels divided by what one voxel stands for."""
+def in_voxels_of(parameters: Mapping[str, Any], factors: Factors) -> dict[str, Any]:
+    """Return the parameters with those in voxels divided by what one voxel stands for, (z, y, x)."""
     along_z, across = factors[0], math.sqrt(factors[1] * factors[2])
     changed: dict[str, Any] = {
         "smoothing_sigma": parameters["smoothing_sigma"] / across,
@@ -109,9 +121,9 @@ def _in_voxels_of(parameters: Mapping[str, Any], factors: list[float]) -> dict[s
         "closing_radius": round(parameters["closing_radius"] / across),
         "z_closing_sections": round(parameters["z_closing_sections"] / along_z),
         "mask_min_size": round(parameters["mask_min_size"] / across**2),
-        "slab_planes": None,
     }
     if isinstance(parameters["shrink_factor"], list):
-        shrink = parameters["shrink_factor"] * (3 if len(parameters["shrink_factor"]) == 1 else 1)
-        changed["shrink_factor"] = [max(1, round(n / factor)) for n, factor in zip(shrink, factors, strict=True)]
+        changed["shrink_factor"] = [
+            max(1, round(n / factor)) for n, factor in zip(parameters["shrink_factor"], factors, strict=True)
+        ]
     return {**parameters, **changed}

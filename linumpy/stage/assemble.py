@@ -19,7 +19,7 @@ from linumpy.io.assemble import assemble_chunks
 from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, PyramidWriter, create_pyramid, finish_pyramid
-from linumpy.stage.correct import CORRECTED, FIELD, field_layout
+from linumpy.stage.correct import CORRECTED, FIELD, field_layout, require_files
 from linumpy.stage.statistics import histogram_percentiles
 
 __all__ = ["assemble"]
@@ -47,7 +47,7 @@ def assemble(image: Image, slabs: Sequence[Path], output_folder: Path, output_st
     Raises
     ------
     ValueError
-        If the slabs do not cover the volume.
+        If the slabs do not cover the volume, or one lacks files.
     """
     parts = sorted(((read_json(slab / "slab.json"), slab) for slab in slabs), key=lambda part: part[0]["z_start"])
     layout = PyramidLayout.from_dict(parts[0][0]["layout"])
@@ -62,8 +62,12 @@ def assemble(image: Image, slabs: Sequence[Path], output_folder: Path, output_st
             continue
         store_layout = layout if name == CORRECTED else field_layout(layout)
         writer = create_pyramid(output_folder / name, store_layout)
-        placed = assemble_chunks(stores, writer.path)
-        logger.info("%s: %d files linked, %d copied", name, placed.linked, placed.copied)
+        linked = copied = 0
+        for (part, _), store in zip(parts, stores, strict=True):
+            placed = assemble_chunks([store], writer.path)
+            linked, copied = linked + placed.linked, copied + placed.copied
+            require_files(store, sum(map(len, part["digests"][name])) - placed.linked - placed.copied)
+        logger.info("%s: %d files linked, %d copied", name, linked, copied)
         _build_coarse_levels(writer, parts[0][0]["n_levels"])
         for level, digest in enumerate(writer.digests):
             for part, _ in parts:

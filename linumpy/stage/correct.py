@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from linumpy.intensity.bias_model import BiasModel, write_json
 from linumpy.intensity.correction import Clipped, FieldDivider, cast_block
+from linumpy.io.chunks import missing_files
 from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
@@ -91,6 +92,7 @@ def correct_slab(
     workers : int
         Threads that correct; reading and writing have the threads of `configure_codecs`. They change no bit.
     """
+    require_files(mask.path, missing_files(mask))
     output.mkdir(parents=True)
     layouts = {CORRECTED: layout}
     if settings.save_bias_field:
@@ -151,6 +153,21 @@ def correct_slab(
         },
     )
     np.savez(output / "pictures.npz", allow_pickle=False, **statistics.pictures())
+
+
+def require_files(store: Path, n_missing: int) -> None:
+    """Refuse what an earlier task left where chunk files are gone: they would read as zeros without a word.
+
+    Raises
+    ------
+    ValueError
+        If any are missing.
+    """
+    if n_missing:
+        raise ValueError(
+            f"{store.resolve()} is damaged ({n_missing} of its chunk files are gone); remove the task folder that it "
+            "lies in and run with -resume"
+        )
 
 
 def field_layout(layout: PyramidLayout) -> PyramidLayout:

@@ -47,7 +47,7 @@ class FitSettings:
         Knot distance of the first level.
     n_iterations : tuple of int or None
         Most iterations of each level.
-    shading_mm : float or None
+    shading_mm : float
         Smallest span across XY, 0 for no limit.
     depth_profile : bool
         Measure the decay along a section's depth before N4, and average along Z what N4 sees.
@@ -59,7 +59,7 @@ class FitSettings:
 
     spline_distance_mm: float | None
     n_iterations: tuple[int, ...] | None
-    shading_mm: float | None
+    shading_mm: float
     depth_profile: bool
     backend: str
     workers: int | None

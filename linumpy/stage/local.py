@@ -5,8 +5,8 @@ For benchmarks, tests and tuning. It needs the volume, its mask, the samples and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from linumpy.intensity.correction import correct_block
 from linumpy.intensity.harmonise import KEPT_SECTIONS, Harmonisation
 from linumpy.intensity.sections import Sections, section_bounds
 from linumpy.intensity.tissue_mask import compute_tissue_mask
-from linumpy.plan.choices import FitChoice
+from linumpy.plan.choices import SHADING_MM, FitChoice
 from linumpy.stage.fit import FitSettings, complete_bias, fit_section_samples, usual_depth
 from linumpy.stage.samples import KINDS, SampleGeometry, Samples
 
@@ -43,8 +43,8 @@ class CorrectionParameters:
     ----------
     mode : str
         ``two_pass``, ``per_section`` or ``global``.
-    mask_method : str
-        See `compute_tissue_mask`.
+    mask_method, mask_min_size, mask_largest
+        See `method`, `min_size` and `largest` of `compute_tissue_mask`.
     smoothing_sigma, smoothing_sigma_z, closing_radius, z_closing_sections
         See `compute_tissue_mask`.
     shrink_factor : int or triple of int, optional
@@ -53,7 +53,7 @@ class CorrectionParameters:
         Knot distance of the first level.
     n_iterations : tuple of int, optional
         Most iterations of each level of both fits.
-    shading_section_mm, shading_global_mm : float, optional
+    shading_section_mm, shading_global_mm : float
         Smallest span across XY of each fit; 0 for no limit.
     depth_profile : bool
         Measure each section's decay before N4.
@@ -71,6 +71,8 @@ class CorrectionParameters:
 
     mode: str = "two_pass"
     mask_method: str = "robust"
+    mask_min_size: int = 0
+    mask_largest: int = 0
     smoothing_sigma: float = 2.0
     smoothing_sigma_z: float = 1.0
     closing_radius: int = 3
@@ -79,14 +81,25 @@ class CorrectionParameters:
     spline_distance_section_mm: float | None = 2.0
     spline_distance_global_mm: float | None = 10.0
     n_iterations: tuple[int, ...] | None = None
-    shading_section_mm: float | None = None
-    shading_global_mm: float | None = None
+    shading_section_mm: float = SHADING_MM
+    shading_global_mm: float = SHADING_MM
     depth_profile: bool = True
     harmonise: str = "gain"
     kept_sections: float = KEPT_SECTIONS
     max_fit_voxels: int = 32_000_000
     backend: str = "native"
     workers: int | None = None
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any], **changes: Any) -> CorrectionParameters:
+        """Return what the pipeline's resolved parameters say of a correction; the others are passed over."""
+        named = {entry.name for entry in fields(cls)}
+        given: dict[str, Any] = {
+            name: None if value == "auto" else tuple(value) if isinstance(value, list) else value
+            for name, value in parameters.items()
+            if name in named
+        }
+        return cls(**given, **changes)
 
     @classmethod
     def reference(cls, **changes: Any) -> CorrectionParameters:
@@ -193,6 +206,8 @@ def correct_array(
             parameters.z_closing_sections,
             parameters.smoothing_sigma_z,
             method=parameters.mask_method,
+            min_size=parameters.mask_min_size,
+            largest=parameters.mask_largest,
             workers=parameters.workers,
         )
     shape: Triple = (volume.shape[0], volume.shape[1], volume.shape[2])

@@ -29,6 +29,7 @@ __all__ = [
     "add_image_arguments",
     "boolean",
     "fit_settings",
+    "floats",
     "open_given_mask",
     "open_selected",
     "parser",
@@ -92,7 +93,7 @@ def add_image_arguments(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument("--image", type=Path, required=True, help="OME-Zarr")
     arguments.add_argument("--channel", type=_optional_integer, default=None, help="index; empty: none")
     arguments.add_argument("--timepoint", type=_optional_integer, default=None, help="index; empty: none")
-    arguments.add_argument("--voxel_size_um", type=_floats, default=None, help="z,y,x; empty: the metadata's")
+    arguments.add_argument("--voxel_size_um", type=floats, default=None, help="z,y,x; empty: the metadata's")
     arguments.add_argument("--level", type=int, default=0, help="of the image; 0: full resolution")
     arguments.add_argument("--stride", type=triple, default=(1, 1, 1), help="voxels of the level per voxel, z,y,x")
 
@@ -161,10 +162,6 @@ def _integers(text: str) -> tuple[int, ...] | None:
     return tuple(int(item) for item in text.split(",")) if text else None
 
 
-def _floats(text: str) -> tuple[float, ...] | None:
-    return tuple(float(item) for item in text.split(",")) if text else None
-
-
 def _optional_integer(text: str) -> int | None:
     return int(text) if text else None
 
@@ -173,6 +170,11 @@ def triple(text: str) -> tuple[int, int, int]:
     """Read ``4,4,4`` (z,y,x)."""
     z, y, x = (int(item) for item in text.split(","))
     return z, y, x
+
+
+def floats(text: str) -> tuple[float, ...] | None:
+    """Read ``10,2.5,2.5`` (z,y,x); None of nothing."""
+    return tuple(float(item) for item in text.split(",")) if text else None
 
 
 def boolean(text: str) -> bool:

@@ -8,7 +8,9 @@ written once, read back in any rectangle, and gone with the task's work. It take
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from linumpy.io.ome_zarr import Image
 
-__all__ = ["DECODINGS", "ChunkRowSpool", "PlaneSpool", "decodings", "planes_per_read"]
+__all__ = ["DECODINGS", "PlaneReader", "PlaneSpool", "decodings", "planes_per_read"]
 
 DECODINGS = 1.5
 """Times that voxels may be decoded on average before planes are spooled."""
@@ -57,7 +59,7 @@ class PlaneSpool:
         self._image, self._z_start, self._z_stop, self._path = image, z_start, z_stop, path
         self._shape = (z_stop - z_start, *image.shape[1:])
         with path.open("wb") as file:
-            file.truncate(math.prod(self._shape) * image.dtype.itemsize)
+            _allocate(file.fileno(), math.prod(self._shape) * image.dtype.itemsize)
         self._spooled: set[int] = set()
 
     def read(self, z0: int, z1: int, y: slice, x: slice) -> NDArray[Any]:
@@ -86,6 +88,16 @@ class PlaneSpool:
         self._path.unlink()
 
 
+def _allocate(file: int, size: int) -> None:
+    """Give a file its blocks: written through a map, a full disk would be a bus error, not one that says so."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        os.truncate(file, size)  # this file system cannot
+
+
 def planes_per_read(image: Image) -> int:
     """Return how many planes to read at once: a row of chunks, or an even part of it where that is too much memory."""
     depth = image.chunks[0]
@@ -93,25 +105,30 @@ def planes_per_read(image: Image) -> int:
     return next(n for n in range(depth, 0, -1) if depth % n == 0 and n <= max(1, fitting))
 
 
-class ChunkRowSpool:
-    """Whole planes in ascending order, the row of chunks that they lie in spooled; a context, as `PlaneSpool`.
+class PlaneReader:
+    """Whole planes in ascending order, each chunk decoded once; a context, as `PlaneSpool`.
+
+    Where a row of chunks is too much memory at once, it is spooled.
 
     Parameters
     ----------
     image : Image
         The image.
     path : Path
-        File to make; it holds one row of chunks at a time.
+        File to make where need be; it holds one row of chunks at a time.
     """
 
     def __init__(self, image: Image, path: Path) -> None:
         self._image, self._path = image, path
+        self.planes_per_read = planes_per_read(image)
         self._spool: PlaneSpool | None = None
         self._row = -1
 
     def read(self, z0: int, z1: int) -> NDArray[Any]:
-        """Read planes of one row of chunks."""
+        """Read planes of one row of chunks, best `planes_per_read` of them."""
         depth = self._image.chunks[0]
+        if self.planes_per_read == depth:
+            return self._image.read(z0, z1)
         if z0 // depth != self._row:
             self._close()
             self._row = z0 // depth
@@ -125,7 +142,7 @@ class ChunkRowSpool:
             self._spool.__exit__()
             self._spool = None
 
-    def __enter__(self) -> ChunkRowSpool:
+    def __enter__(self) -> PlaneReader:
         return self
 
     def __exit__(self, *_: object) -> None:

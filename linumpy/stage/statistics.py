@@ -52,8 +52,6 @@ class SlabStatistics:
     shape: Triple
     z_start: int
     z_stop: int
-    clipped_low: int = 0
-    clipped_high: int = 0
     _samples: dict[str, NDArray[Any]] = field(init=False, repr=False)
     _pictures: dict[str, _Picture] = field(init=False, repr=False)
 

@@ -20,7 +20,7 @@ from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.stage.progress import Progress
 from linumpy.stage.samples import SampleGeometry, SampleWriter
-from linumpy.stage.spool import ChunkRowSpool, planes_per_read
+from linumpy.stage.spool import PlaneReader
 
 __all__ = ["write_tissue_mask"]
 
@@ -56,12 +56,11 @@ def write_tissue_mask(
         OME-Zarr, folder and JSON file to write.
     """
     samples = SampleWriter(output_samples, geometry)
-    planes = ChunkRowSpool(image, output_samples / "planes.raw")
-    wide = planes_per_read(image) < image.chunks[0]
-    tap = _Tap(image, samples, planes.read if wide else image.read)
+    planes = PlaneReader(image, output_samples / "planes.raw")
+    tap = _Tap(image, samples, planes.read)
     found: list[SectionMask] = []
     blocks = (
-        _given_blocks(tap, given_mask)
+        _given_blocks(tap, planes.planes_per_read, given_mask, output_samples / "mask.raw")
         if given_mask is not None
         else stream_tissue_mask(
             tap.read,
@@ -176,13 +175,14 @@ def _in_runs(blocks: Iterable[tuple[int, NDArray[np.bool_]]], depth: int) -> Ite
         yield z_start, planes
 
 
-def _given_blocks(tap: _Tap, mask: Image) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    n_planes, depth, read_planes = mask.shape[0], mask.chunks[0], planes_per_read(tap.image)
-    for z_start in range(0, n_planes, depth):
-        z_stop = min(z_start + depth, n_planes)
-        while tap.seen < z_stop:
-            tap.read(tap.seen, min(tap.seen + read_planes, n_planes))
-        yield z_start, mask.read(z_start, z_stop) != 0
+def _given_blocks(tap: _Tap, image_planes: int, mask: Image, spool: Path) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    n_planes = mask.shape[0]
+    with PlaneReader(mask, spool) as planes:
+        for z_start in range(0, n_planes, planes.planes_per_read):
+            z_stop = min(z_start + planes.planes_per_read, n_planes)
+            while tap.seen < z_stop:
+                tap.read(tap.seen, min(tap.seen + image_planes, n_planes))
+            yield z_start, planes.read(z_start, z_stop) != 0
 
 
 def _description(image: Image) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from linumpy.gpu import require_gpu
 from linumpy.intensity.bias_model import write_json
 from linumpy.intensity.sections import Sections
 from linumpy.io.ome_zarr import Image
+from linumpy.plan.preview import in_voxels_of
 from linumpy.qc.tuning import render_tuning
 from linumpy.stage.local import CorrectionParameters
 from linumpy.stage.tune import CANDIDATES, tune
@@ -21,6 +23,7 @@ def write_tuning(
     given_mask: Image | None,
     sections: Sections,
     parameters: Mapping[str, Any],
+    factors: tuple[float, float, float],
     *,
     name: str,
     workers: int,
@@ -35,18 +38,22 @@ def write_tuning(
     sections : tuple of (int, int)
         Planes of each section of the stand-in.
     parameters : mapping
-        The pipeline's parameters that `CorrectionParameters` has; "auto" chooses from the data.
+        The pipeline's parameters that `CorrectionParameters` has; those in voxels are in voxels of the full image.
+    factors : tuple of float
+        Voxels of the full image per voxel of the stand-in (z, y, x).
     name : str
         Of the acquisition.
     workers : int
         Threads.
     output : Path
         Folder, made.
+
+    Raises
+    ------
+    ValueError
+        If the parameters ask for a GPU that is not there.
     """
-    given: dict[str, Any] = {key: None if value == "auto" else value for key, value in parameters.items()}
-    for key in ("n_iterations", "shrink_factor"):
-        if given[key] is not None:
-            given[key] = tuple(given[key] * 3 if key == "shrink_factor" and len(given[key]) == 1 else given[key])
+    require_gpu(parameters["backend"])
     candidates = CANDIDATES
     if given_mask is not None:
         candidates = tuple(entry for entry in CANDIDATES if "mask_method" not in entry[1])
@@ -54,7 +61,7 @@ def write_tuning(
         image.read(),
         sections,
         image.voxel_size_mm,
-        CorrectionParameters(**given, workers=workers),
+        CorrectionParameters.of(in_voxels_of(parameters, factors), workers=workers),
         candidates,
         mask=None if given_mask is None else given_mask.read() != 0,
     )
@@ -71,7 +78,15 @@ def write_tuning(
             "recommended": recommended.name,
         },
     )
-    tuned = {**parameters, **recommended.parameters}
+    tuned = {**parameters, **_of_full_image(recommended.parameters, factors)}
     write_json(output / "tuned_parameters.json", tuned)
     page = render_tuning(found, tuned, name, image.voxel_size_mm)
     (output / "tuning.html").write_text(page, encoding="utf-8")
+
+
+def _of_full_image(changes: Mapping[str, Any], factors: Sequence[float]) -> dict[str, Any]:
+    """Return what a candidate changes; the only one in voxels, the shrink factor, in those of the full image."""
+    if "shrink_factor" not in changes:
+        return dict(changes)
+    shrink = [round(n * factor) for n, factor in zip(changes["shrink_factor"], factors, strict=True)]
+    return {**changes, "shrink_factor": shrink}

@@ -2,6 +2,7 @@
 process TUNE {
     tag "${id}"
     label 'process_medium'
+    label 'process_gpu'
     memory { 1.MB * settings.memory_mb * task.attempt }
 
     input:
@@ -24,6 +25,7 @@ process TUNE {
         --level ${settings.level} \\
         --stride ${settings.stride} \\
         --sections ${settings.sections} \\
+        --factors ${settings.factors} \\
         --parameters '${groovy.json.JsonOutput.toJson(settings.parameters)}' \\
         --name ${id} \\
         --threads ${task.cpus} \\

@@ -32,6 +32,9 @@ def stores(tmp_path_factory):
     write_ome_zarr(folder / "mask_of_another_shape.zarr", volume[:, :-1] > 9)
     write_ome_zarr(folder / "holes.zarr", volume, chunks=(2, 20, 24))
     (folder / "holes.zarr" / "s0" / "c" / "1" / "0" / "0").unlink()
+    write_ome_zarr(folder / "loop.zarr", volume, chunks=(2, 20, 24))
+    shutil.rmtree(folder / "loop.zarr" / "s0" / "c" / "1")
+    (folder / "loop.zarr" / "s0" / "c" / "1").symlink_to("1")
     write_ome_zarr(folder / "two_d.zarr", volume[0][None], axes="zyx")
     metadata = json.loads((folder / "two_d.zarr" / "zarr.json").read_text())
     multiscale = metadata["attributes"]["ome"]["multiscales"][0]
@@ -123,6 +126,7 @@ BAD_ROWS = {
         r"image: .*size 2 \(0, 1\) and timepoint 2 is none of them",
     ),
     "no such axis": (row(channel=1), r"image: .*channel '1' is given, but there is no such axis; leave .* empty"),
+    "folder that cannot be listed": (row("loop.zarr"), r"image: /data/loop.zarr/s0/c/1/0: cannot be listed"),
     "missing unit": (row("unitless.zarr"), r"image: /data/unitless.zarr: .*'z' has no unit; .*give voxel_size_um"),
     "not a length": (row("pixels.zarr"), r"image: /data/pixels.zarr: .*unit 'pixel', .*give voxel_size_um"),
     "more sections than planes": (row(n_sections=7), r"n_sections: 7 sections do not fit 6 planes; .*between 1 and 6"),

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import zarr
 
-from linumpy.io.assemble import LinkCounts, assemble_chunks, link_tree
+from linumpy.io.assemble import LinkCounts, assemble_chunks
 from linumpy.io.chunks import missing_chunks
 from linumpy.io.downsample import downsample
 from linumpy.io.errors import OmeZarrError
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.io.pyramid import PyramidLayout
-from linumpy.io.writer import PyramidBuilder, create_pyramid, finish_pyramid, open_levels
+from linumpy.io.writer import PyramidBuilder, PyramidWriter, create_pyramid, finish_pyramid
 
 SHAPE = (37, 150, 210)
 WINDOW = {"start": 10.0, "end": 900.0, "min": 0.0, "max": 1000.0}
@@ -79,7 +79,7 @@ def test_slabs_assembled_are_the_volume(tmp_path, version, dtype):
     create_pyramid(out, layout, name="brain")
     counts = assemble_chunks(list(tmp_path.glob("slab*.zarr")), out)
     assert counts == LinkCounts(sum(level.n_files for level in layout.levels[:n_levels]), 0)
-    writer = open_levels(out, layout)
+    writer = PyramidWriter(out, layout)
     builder = PyramidBuilder(writer, source_level=n_levels - 1)
     for region in builder.blocks():
         builder.add(*(s.start for s in region), writer.read_block(n_levels - 1, region))
@@ -170,24 +170,17 @@ def test_where_links_are_refused_files_are_copied_and_counted(tmp_path, monkeypa
     assert not list((tmp_path / "out.zarr").rglob("*.partial"))
 
 
-def test_link_tree(tmp_path):
-    path = write_all(tmp_path / "a.zarr", volume("uint16"), plan("uint16"))
-    n_files = sum(p.is_file() for p in path.rglob("*"))
-    assert link_tree(path, tmp_path / "new" / "b.zarr") == LinkCounts(n_files, 0)
-    assert_levels_equal(tmp_path / "new" / "b.zarr", volume("uint16"), plan("uint16"))
-
-
 def test_metadata_says_how_levels_were_made_and_how_to_show_them(tmp_path):
     channel = {
         "label": "autofluorescence",
         "color": "00FF00",
-        "active": True,
+        "active": False,
         "family": "linear",
         "window": {"end": 3},
     }
     path = write_all(tmp_path / "i.ome.zarr", volume("uint16"), plan("uint16"), window=WINDOW, omero_channel=channel)
     ome = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]
-    assert ome["omero"]["channels"] == [channel | {"window": WINDOW}]
+    assert ome["omero"]["channels"] == [channel | {"active": True, "window": WINDOW}]
     (multiscale,) = ome["multiscales"]
     assert multiscale["name"] == "brain"
     assert [axis["unit"] for axis in multiscale["axes"]] == ["micrometer"] * 3
@@ -196,6 +189,14 @@ def test_metadata_says_how_levels_were_made_and_how_to_show_them(tmp_path):
     assert multiscale["metadata"]["method"] == "linumpy.io.downsample.downsample"
     image = open_image(path)
     assert image.omero_channel["label"] == "autofluorescence"
+
+
+@pytest.mark.parametrize("color", ["#00FF00", "green", None, 65280])
+def test_a_colour_that_no_viewer_reads_becomes_white(tmp_path, color):
+    channel = {"label": "blue", "color": color}
+    path = write_all(tmp_path / "i.ome.zarr", volume("uint16"), plan("uint16"), window=WINDOW, omero_channel=channel)
+    shown = open_image(path).omero_channel
+    assert (shown["label"], shown["color"]) == ("blue", "FFFFFF")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.sampled import sampled
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.plan import preview as module
-from linumpy.plan.preview import preview
+from linumpy.plan.preview import stand_in
 
 SHAPE = (40, 60, 50)
 SECTIONS = ((0, 13), (13, 27), (27, 40))
@@ -19,7 +19,7 @@ PARAMETERS = {
     "z_closing_sections": 2,
     "mask_min_size": 32,
     "slab_planes": 8,
-    "shrink_factor": [4],
+    "shrink_factor": [4, 4, 4],
     "n_iterations": [50],
 }
 
@@ -62,7 +62,7 @@ def test_a_level_is_itself(image):
 
 def test_a_preview_is_the_finest_level_that_is_small_enough(image, monkeypatch):
     monkeypatch.setattr(module, "PREVIEW_VOXELS", 20 * 30 * 25)
-    found = preview(image, SECTIONS, PARAMETERS)
+    found = stand_in(image, SECTIONS, PARAMETERS)
     assert (found.level, found.stride, found.image.shape) == (1, (1, 1, 1), (20, 30, 25))
     assert found.sections == ((0, 6), (6, 14), (14, 20))
     assert found.parameters == {
@@ -75,13 +75,14 @@ def test_a_preview_is_the_finest_level_that_is_small_enough(image, monkeypatch):
         "shrink_factor": [2, 2, 2],
         "n_iterations": [50],
     }
-    assert "1/2 x 1/2 x 1/2" in found.warning["message"]
+    assert found.factors == (2, 2, 2)
+    assert "1/2 x 1/2 x 1/2" in found.warnings[0]["message"]
 
 
 def test_thin_sections_keep_two_planes_and_are_sampled_in_the_plane(image, monkeypatch):
     monkeypatch.setattr(module, "PREVIEW_VOXELS", 2000)
     thin = tuple((z, z + 4) for z in range(0, 40, 4))
-    found = preview(image, thin, PARAMETERS)
+    found = stand_in(image, thin, PARAMETERS)
     # Level 2 would leave one plane a section: level 1, every third row and column.
     assert (found.level, found.stride) == (1, (1, 3, 3))
     assert found.sections == tuple((z, z + 2) for z in range(0, 20, 2))
@@ -89,7 +90,7 @@ def test_thin_sections_keep_two_planes_and_are_sampled_in_the_plane(image, monke
 
 def test_an_image_without_levels_is_sampled(volume, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PREVIEW_VOXELS", volume.size // 4)
-    found = preview(write(volume, tmp_path / "one.ome.zarr", 10_000), SECTIONS, PARAMETERS)
+    found = stand_in(write(volume, tmp_path / "one.ome.zarr", 10_000), SECTIONS, PARAMETERS)
     assert (found.level, found.stride, found.image.shape) == (0, (1, 2, 2), (40, 30, 25))
     assert found.parameters["smoothing_sigma_z"] == 1.0
     np.testing.assert_array_equal(found.image.read(), volume[:, ::2, ::2])

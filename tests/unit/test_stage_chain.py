@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -12,9 +13,11 @@ from linumpy.intensity.bias_field import compute_tissue_mask, n4_correct, n4_cor
 from linumpy.intensity.bias_model import BiasModel, read_json
 from linumpy.io.downsample import downsample
 from linumpy.io.ome_zarr import open_image, open_mask
+from linumpy.plan import preview
 from linumpy.plan.errors import InputError
-from linumpy.stage import spool
+from linumpy.stage import local, spool, tuning
 from linumpy.stage.local import CorrectionParameters, correct_array
+from tests import chain
 from tests.acquisitions import (
     UNEVEN_SECTIONS,
     assert_same_stores,
@@ -24,7 +27,7 @@ from tests.acquisitions import (
     write_ome_zarr,
     write_sections,
 )
-from tests.chain import REPOSITORY, plan, run_chain
+from tests.chain import REPOSITORY, plan, run_chain, run_tuning
 
 # What matters to the numbers is said here, so that other defaults do not change what is tested.
 FIT = {
@@ -37,6 +40,9 @@ FIT = {
 MASK = {"smoothing_sigma": 2.0, "smoothing_sigma_z": 1.0, "closing_radius": 3, "z_closing_sections": 2}
 BEYOND_THE_API = {"depth_profile": False, "shading_section_mm": 0, "shading_global_mm": 0, "harmonise": "none"}
 SETTINGS = FIT | MASK | BEYOND_THE_API | {"mask_method": "otsu", "mask_min_size": 0}
+
+
+MASKED = np.ones(small_acquisition().volume[:, ::2, ::2].shape, bool)
 
 
 def corrected_by_the_api(volume, sections, voxel_size_mm, mode="two_pass", mask=None):
@@ -119,12 +125,8 @@ def test_the_defaults_are_those_of_a_volume_in_memory(tmp_path, uneven):
     acquisition = uneven_acquisition()
     results = run_chain(tmp_path, uneven, slab_planes=64, sections_per_task=2)
     metrics = metrics_of(results)
-    given = {name: metrics["parameters"][name] for name in CorrectionParameters.__dataclass_fields__.keys()
-             & metrics["parameters"].keys()}  # fmt: skip
-    chosen = {name: None if value == "auto" else value for name, value in given.items()}
-    expected = correct_array(
-        acquisition.volume, UNEVEN_SECTIONS, acquisition.voxel_size_mm, CorrectionParameters(**chosen)
-    )
+    assert CorrectionParameters.of(metrics["parameters"]) == CorrectionParameters()
+    expected = correct_array(acquisition.volume, UNEVEN_SECTIONS, acquisition.voxel_size_mm)
     np.testing.assert_array_equal(open_mask(results / "mask.ome.zarr").read() != 0, expected.mask)
     found = open_image(results / "corrected.ome.zarr").read()
     np.testing.assert_allclose(found, expected.corrected, rtol=1e-5)
@@ -318,13 +320,14 @@ def test_odd_voxels_are_counted_and_stay_out_of_the_fits(tmp_path):
     np.testing.assert_allclose(found, corrected, rtol=1e-5)
 
 
-def test_an_empty_section_keeps_its_voxels(tmp_path):
+@pytest.mark.parametrize("mode", ["per_section", "two_pass"])
+def test_an_empty_section_has_no_field_of_its_own(tmp_path, mode):
     acquisition = small_acquisition()
     volume = acquisition.volume.copy()
     volume[7:14] = 0
     row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
     # Closing along Z would carry tissue into the empty section.
-    settings = SETTINGS | {"z_closing_sections": 0, "smoothing_sigma_z": 0, "mode": "per_section"}
+    settings = SETTINGS | {"z_closing_sections": 0, "smoothing_sigma_z": 0, "mode": mode}
     results = run_chain(tmp_path, row, save_bias_field=True, **settings)
     metrics = metrics_of(results)
     assert [section["empty"] for section in metrics["sections"]] == [False, True, False]
@@ -332,8 +335,13 @@ def test_an_empty_section_keeps_its_voxels(tmp_path):
     assert metrics["sections"][1]["levels"] == []
     assert metrics["sections"][0]["step_before"] is None
     field = open_image(results / "bias_field.ome.zarr").read()
-    np.testing.assert_array_equal(field[7:14], 1)
-    assert np.ptp(field[:7]) > 0.01
+    bias = BiasModel.load(results / "bias")
+    assert (bias.global_lattice is None) == (mode == "per_section")
+    of_stack = np.ones(volume.shape)
+    if bias.global_lattice is not None:
+        of_stack = np.exp(bias.global_lattice.evaluate(volume.shape, bias.voxel_size_mm))
+    np.testing.assert_allclose(field[7:14], of_stack[7:14], rtol=1e-6)
+    assert np.ptp(field[:7] / of_stack[:7]) > 0.01
     assert read_json(results / "bias" / "sections.json")["sections"][1]["fit"] is None
 
 
@@ -416,3 +424,61 @@ def test_channels_and_their_metadata(tmp_path):
         np.testing.assert_allclose(image.read(), corrected, rtol=1e-5)
         assert (image.omero_channel["label"], image.omero_channel["color"]) == ("tissue", "00FF00")
         assert metrics_of(results)["image"]["channel"] == 1
+
+
+def test_a_voxel_size_of_one_number_is_that_of_every_axis(tmp_path):
+    image = write_ome_zarr(tmp_path / "unitless.ome.zarr", small_acquisition().volume, unit=None)
+    results = run_chain(tmp_path, {"image": image, "n_sections": 3}, voxel_size_um=5, **SETTINGS)
+    assert metrics_of(results)["image"]["voxel_size_um"] == [5, 5, 5]
+
+
+def test_a_preview_is_the_whole_chain_on_a_stand_in(tmp_path, small, monkeypatch):
+    volume = small_acquisition().volume
+    monkeypatch.setattr(preview, "PREVIEW_VOXELS", volume.size // 4)
+    results = run_chain(tmp_path, small, preview=True, **SETTINGS)
+    corrected = open_image(results / "corrected.ome.zarr")
+    assert corrected.shape == volume[:, ::2, ::2].shape
+    np.testing.assert_allclose(corrected.scale, (10, 40, 40))
+    assert "preview" in {warning["code"] for warning in metrics_of(results)["warnings"]}
+
+
+def test_tuned_parameters_are_those_of_the_full_image(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(preview, "PREVIEW_VOXELS", small_acquisition().volume.size // 4)
+    monkeypatch.setattr(tuning, "CANDIDATES", [("shrink 2 across XY", {"shrink_factor": (1, 2, 2)})])
+    tried = []
+    monkeypatch.setattr(local, "compute_tissue_mask", lambda *args, **named: tried.append((args[1:], named)) or MASKED)
+    given = SETTINGS | {"mask_min_size": 40, "mask_largest": 2}
+    results = run_tuning(tmp_path, small, **given)
+    # Across XY the stand-in has every second voxel.
+    ((sigma, _, radius, z_closing, sigma_z), named), *_ = tried
+    assert (sigma, radius, z_closing, sigma_z) == (pytest.approx(1, rel=0.02), 2, 2, 1)
+    assert (named["min_size"], named["largest"]) == (10, 2)
+    tuned = read_json(results / "tuned_parameters.json")
+    assert tuned == {name: tuned[name] for name in tuned} | given | {"shrink_factor": [1, 4, 4]}
+    assert read_json(results / "tuning.json")["recommended"] == "shrink 2 across XY"
+    assert "shrink 2 across XY" in (results / "tuning.html").read_text()
+    # What it wrote is a parameter file.
+    again = plan(tmp_path / "again", small, **tuned)
+    assert again["tissue_mask"]["section_shrink"] == "1,4,4"
+
+
+def test_a_gpu_that_is_not_there_is_an_error_when_tuning_too(tmp_path, small):
+    with pytest.raises(AssertionError, match=r"tune.py failed"):
+        run_tuning(tmp_path, small, backend="gpu")
+
+
+@pytest.mark.parametrize("where", ["slab", "mask"])
+def test_a_chunk_file_that_got_lost_between_tasks_is_noticed(tmp_path, small, where, capsys, monkeypatch):
+    run = chain.run_module
+
+    def lossy(name, settings, files):
+        before = {"slab": "assemble", "mask": "correct"}[where]
+        if name == before:
+            store = "slab_*/corrected.ome.zarr" if where == "slab" else "results/a/mask.ome.zarr"
+            sorted(path for path in Path().glob(f"{store}/0/c/**/*") if path.is_file())[0].unlink()
+        run(name, settings, files)
+
+    monkeypatch.setattr(chain, "run_module", lossy)
+    with pytest.raises(AssertionError, match="failed"):
+        run_chain(tmp_path, small, **SETTINGS)
+    assert "1 of its chunk files" in capsys.readouterr().err

@@ -1,5 +1,8 @@
 """Chunks wider than the result's files are decoded once, and give the same voxels."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 
@@ -7,7 +10,7 @@ from linumpy.io.ome_zarr import Image, open_image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.stage import spool
-from linumpy.stage.spool import ChunkRowSpool, PlaneSpool, decodings, planes_per_read
+from linumpy.stage.spool import PlaneReader, PlaneSpool, decodings, planes_per_read
 
 SHAPE = (12, 70, 90)
 
@@ -58,16 +61,49 @@ def test_blocks_are_those_of_the_image_and_each_chunk_is_decoded_once(volume, tm
     np.testing.assert_array_equal(decoded, [0, 0, *[1] * 9, 0])
 
 
-def test_planes_come_from_one_row_of_chunks_at_a_time(volume, tmp_path, decoded):
+def test_planes_come_from_one_row_of_chunks_at_a_time(volume, tmp_path, decoded, monkeypatch):
+    monkeypatch.setattr(spool, "READ_BYTES", 2 * 70 * 90 * volume.itemsize)
     image = write(tmp_path / "a.ome.zarr", volume, (4, 70, 90))
     path = tmp_path / "planes.raw"
-    with ChunkRowSpool(image, path) as planes:
+    with PlaneReader(image, path) as planes:
+        assert planes.planes_per_read == 2
         for z in range(0, 12, 2):
             np.testing.assert_array_equal(planes.read(z, z + 2), volume[z : z + 2])
             assert path.stat().st_size == 4 * 70 * 90 * volume.itemsize
         np.testing.assert_array_equal(planes.read(2, 4), volume[2:4])
     assert not path.exists()
     np.testing.assert_array_equal(decoded, [2, 2, 2, 2, *[1] * 8])
+
+
+def test_rows_of_chunks_that_are_little_memory_are_not_spooled(volume, tmp_path, decoded):
+    image = write(tmp_path / "a.ome.zarr", volume, (4, 70, 90))
+    path = tmp_path / "planes.raw"
+    with PlaneReader(image, path) as planes:
+        for z in range(0, 12, planes.planes_per_read):
+            np.testing.assert_array_equal(planes.read(z, z + 4), volume[z : z + 4])
+            assert not path.exists()
+    np.testing.assert_array_equal(decoded, [1] * 12)
+
+
+@pytest.mark.parametrize("refusal", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_that_allocates_nothing_ahead_is_used_as_it_is(volume, tmp_path, monkeypatch, refusal):
+    def refuse(*_):
+        raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    image = write(tmp_path / "a.ome.zarr", volume, (4, 70, 90))
+    with PlaneSpool(image, 0, 12, tmp_path / "planes.raw") as planes:
+        np.testing.assert_array_equal(planes.read(3, 9, slice(5, 60), slice(7, 80)), volume[3:9, 5:60, 7:80])
+
+
+def test_a_full_disk_is_an_error_that_says_so(volume, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    image = write(tmp_path / "a.ome.zarr", volume, (4, 70, 90))
+    with pytest.raises(OSError, match="No space left on device"):
+        PlaneSpool(image, 0, 12, tmp_path / "planes.raw")
 
 
 @pytest.mark.parametrize(("planes", "expected"), [(100, 12), (11.9, 6), (5.9, 4), (2.5, 2), (0.1, 1)])
