@@ -27,12 +27,13 @@ def n4_correct_gpu(
     use_gpu: bool = True,
     out: FloatVolume | None = None,
     bias_out: FloatVolume | None = None,
+    workers: int | None = None,
 ) -> tuple[FloatVolume, FloatVolume]:
     """Estimate the bias field of a volume on the GPU and divide it out.
 
     Parameters
     ----------
-    vol, mask, shrink_factor, n_iterations, spline_distance_mm, voxel_size_mm, out, bias_out
+    vol, mask, shrink_factor, n_iterations, spline_distance_mm, voxel_size_mm, out, bias_out, workers
         As in `linumpy.intensity.bias_field.n4_correct`.
     use_gpu : bool
         False runs the fit on the CPU, in the same steps. Without CuPy or a CUDA device that happens too, and
@@ -60,4 +61,5 @@ def n4_correct_gpu(
         backend="gpu" if use_gpu and gpu.GPU_AVAILABLE else "native",
         out=out,
         bias_out=bias_out,
+        workers=workers,
     )

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from linumpy.intensity.sections import section_bounds
 from linumpy.intensity.tissue_mask import compute_tissue_mask
 from linumpy.n4.correct import BIAS_FIELD_FLOOR, FloatVolume, correct_volume, divide, result_buffer
+from linumpy.n4.grid import as_whole
 from linumpy.n4.workers import available_cores
 
 __all__ = ["apply_bias_field", "compute_tissue_mask", "n4_correct", "n4_correct_per_section"]
@@ -71,12 +72,13 @@ def n4_correct(
     out, bias_out : ndarray of float32, shape (Z, Y, X), optional
         Buffers for the results (not with ``"cpu"``); `out` may be `vol` itself.
     workers : int, optional
-        Threads of the fit; default all cores that the process may use.
+        Threads of a fit on the CPU; default all cores that the process may use.
 
     Returns
     -------
     corrected, bias_field : ndarray of float32, shape (Z, Y, X)
-        ``vol / bias_field``, and the bias field; ones where the mask holds no usable voxel, which is logged.
+        ``vol / bias_field``, and the bias field; ones, and a logged warning, where no sample of the fit is in the
+        mask, finite and positive.
 
     Raises
     ------
@@ -91,12 +93,13 @@ def n4_correct(
         "voxel_size_mm": voxel_size_mm,
         "out": out,
         "bias_out": bias_out,
+        "workers": workers,
     }
     if backend == "gpu":
         from linumpy.gpu.n4 import n4_correct_gpu
 
         return n4_correct_gpu(vol, mask, **settings)
-    return correct_volume(vol, mask, backend=backend, workers=workers, **settings)
+    return correct_volume(vol, mask, backend=backend, **settings)
 
 
 def apply_bias_field(
@@ -111,7 +114,7 @@ def apply_bias_field(
     bias_field : ndarray, same shape
         Bias field (not its logarithm).
     floor : float
-        No voxel is divided by less; positive.
+        No voxel is divided by less; positive, in single precision too.
 
     Returns
     -------
@@ -126,8 +129,8 @@ def apply_bias_field(
     vol, bias_field = np.asarray(vol), np.asarray(bias_field)
     if vol.shape != bias_field.shape:
         raise ValueError(f"bias_field has shape {bias_field.shape}, vol {vol.shape}; evaluate the field on vol's grid")
-    if not floor > 0:
-        raise ValueError(f"floor is {floor}; give a positive number")
+    if not np.float32(floor) > 0:
+        raise ValueError(f"floor is {floor}; give a number that is positive in single precision")
     return divide(vol, bias_field, floor)
 
 
@@ -171,8 +174,7 @@ def n4_correct_per_section(
         raise ValueError(f"vol has shape {vol.shape}; expected three axes (Z, Y, X)")
     if mask is not None and np.shape(mask) != vol.shape:
         raise ValueError(f"mask has shape {np.shape(mask)}, vol {vol.shape}; resample the mask to the grid of vol")
-    if n_processes != int(n_processes) or n_processes < 1:
-        raise ValueError(f"n_processes is {n_processes!r}; give a whole number of at least 1")
+    n_processes = as_whole(n_processes, "n_processes", 1)
     out, bias_out = kwargs.pop("out", None), kwargs.pop("bias_out", None)
     kwargs["backend"] = _checked_backend(kwargs.get("backend", "cpu"), out, bias_out)
     corrected = result_buffer(out, "out", vol.shape)
@@ -180,7 +182,7 @@ def n4_correct_per_section(
 
     sections = [slice(*bounds) for bounds in section_bounds(vol.shape[0], n_serial_slices)]
     parts = [(vol[section], None if mask is None else mask[section]) for section in sections]
-    n_processes = 1 if kwargs["backend"] == "gpu" else min(int(n_processes), len(sections))
+    n_processes = 1 if kwargs["backend"] == "gpu" else min(n_processes, len(sections))
     if n_processes > 1:
         kwargs.setdefault("workers", max(1, available_cores() // n_processes))
     correct_part = partial(_correct_part, kwargs=kwargs)

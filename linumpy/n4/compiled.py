@@ -5,15 +5,12 @@
 What makes them fast:
 
 - All inner loops run along X over contiguous memory, so they become vector instructions. A row's residual is
-  added to
-  the rows of the four Y control points it belongs to (4 multiply-adds per voxel); the few rows so made are
-  contracted along X and Z in double precision. The fitted spline is expanded in the opposite order.
+  added to the rows of the four Y control points it belongs to (4 multiply-adds per voxel); the few rows so made
+  are contracted along X and Z in double precision. The fitted spline is expanded in the opposite order.
 - Only masked runs of a row are visited. A run may bridge gaps of up to `BRIDGED_GAP` voxels; `OUTSIDE` in
-  them keeps
-  itself through every pass.
+  them keeps itself through every pass.
 - The histogram's bins are whole numbers with the count in the upper and the fraction in the lower bits: one
-  addition
-  per voxel.
+  addition per voxel.
 
 Work is cut into units of a few rows of one plane, from the shape of the grid alone. Each unit's sums are kept
 apart and added in one order, so results do not depend on the number of threads. Functions take units `first

@@ -38,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linumpy.n4 import bspline
-from linumpy.n4.grid import as_triple
+from linumpy.n4.grid import as_triple, as_whole
 from linumpy.n4.lattice import Lattice
 from linumpy.n4.passes import ArrayPasses, Passes
 from linumpy.n4.record import BiasFit, Level
@@ -77,7 +77,7 @@ def fit_log_bias_field(
     samples : array_like of shape (Z, Y, X)
         Intensities (not logarithms) on the sample grid, any real dtype and layout. Not modified.
     mask : array_like of bool, shape (Z, Y, X), optional
-        Samples that take part; None for all. Samples that are not finite and positive never do.
+        Samples that take part; None for all. Samples that are not finite and positive in single precision never do.
     n_control_points : sequence of int
         Control points (z, y, x) of the first level, at least 4 each. Taken as 1 on an axis of one sample.
     n_iterations : sequence of int
@@ -94,7 +94,8 @@ def fit_log_bias_field(
         ``"native"``: compiled, on the CPU. ``"cpu"``: SimpleITK. ``"gpu"``: CuPy; without a CUDA device falls
         back to ``"native"`` with a logged warning. ``"numpy"``: the plain array version.
     workers : int, optional
-        Threads; default all cores that this process may use. Changes no bit of the result (but SimpleITK's).
+        Threads on the CPU; default all cores that this process may use. Changes no bit of the result (but
+        SimpleITK's).
     progress : callable, optional
         Called after each iteration with (level, iteration, convergence), both counted from 0.
 
@@ -110,16 +111,24 @@ def fit_log_bias_field(
         If a shape, count or backend is not one of the above, or the last lattice would be absurdly large.
     """
     image = np.asarray(samples)
+    if image.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # beyond single precision is infinite, and takes no part
+            image = image.astype(np.float32, copy=False)
     inside = usable_samples(image, mask)
     n_refinements = _checked_refinements(n_iterations, refinements)
     control_points = _checked_control_points(image.shape, n_control_points, n_refinements)
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
+    if workers is not None:
+        workers = as_whole(workers, "workers", 1)
     spacing = as_triple(spacing_mm, "spacing_mm")
     extent = tuple((n - 1) * step for n, step in zip(image.shape, spacing, strict=True))
     n_voxels = int(np.count_nonzero(inside))
     if n_voxels == 0:
-        log.warning("the mask holds no voxel with a finite, positive intensity: the bias field is 1 everywhere")
+        log.warning(
+            "no sample in the mask has a finite, positive intensity: the bias field is 1 everywhere (a smaller "
+            "shrink factor takes more samples)"
+        )
         flat = Lattice(np.zeros(control_points, np.float32), tuple(origin_mm), extent, image.shape)  # type: ignore[arg-type]
         return BiasFit(flat, (), "none", 0)
 
@@ -202,7 +211,7 @@ def _iterate(
         convergence = history[-1] if history else None
         levels.append(Level(reported, len(history), convergence, tuple(history)))  # type: ignore[arg-type]
         for axis, basis in enumerate(bases):
-            if level < refinements[axis] and level < len(n_iterations) - 1 and not constant[axis]:
+            if level < refinements[axis] and not constant[axis]:
                 field = bspline.refine(field, axis)
                 bases[axis] = bspline.fit_basis(shape[axis], 2 * basis.n_control_points - bspline.DEGREE)
     kept = tuple(slice(0, 1) if one else slice(None) for one in constant)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -123,6 +124,23 @@ def n_control_points(
         for n, voxel, distance in zip(sizes, voxels, distances, strict=True)
     )
     return z, y, x
+
+
+def as_whole(value: Any, name: str, least: int) -> int:
+    """Return a whole number of any type as an int.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number, or less than `least`.
+    """
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = least - 1
+    if number < least or number != value:
+        raise ValueError(f"{name} is {value!r}; give a whole number of at least {least}")
+    return number
 
 
 def as_triple(value: object, name: str, *, integer: bool = False) -> tuple:  # type: ignore[type-arg]

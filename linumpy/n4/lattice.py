@@ -10,7 +10,7 @@ spline over the full grid instead, which moves the field by up to half a shrink 
 
 Axes are (Z, Y, X); positions are millimetres, the centre of voxel (0, 0, 0) at 0. Evaluation works in single
 precision along Y, where nearly all the arithmetic is, and in double before that; it needs 4 bytes per voxel
-of the result and one row of scratch per control point of Y.
+of the result and some seven rows in double precision per control point of Y.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Lattice:
     n_samples: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        coefficients = np.ascontiguousarray(self.coefficients, np.float32)
+        coefficients = np.array(self.coefficients, np.float32, order="C")  # a copy: it is frozen
         if coefficients.ndim != 3 or any(n != 1 and n < bspline.DEGREE + 1 for n in coefficients.shape):
             raise ValueError(
                 f"coefficients have shape {coefficients.shape}; a lattice has three axes with 1 or at least 4 "

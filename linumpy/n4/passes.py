@@ -89,8 +89,8 @@ class Passes(ABC):
 
     @property
     def bins_per_log_intensity(self) -> np.float32:
-        """Reciprocal of the bin spacing; 0 for a constant image, whose voxels all go to the first bin."""
-        return np.float32(1 / self.bin_spacing if self.bin_spacing > 0 else 0)
+        """Reciprocal of the bin spacing; 1 for a constant image: what is `OUTSIDE` must still leave the bins."""
+        return np.float32(1 / self.bin_spacing if self.bin_spacing > 0 else 1)
 
     def sharpen(self, counts: Any) -> Any:
         """Return E(u) at the bin centres, relative to `offset`."""

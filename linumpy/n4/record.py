@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +41,7 @@ class BiasFit:
     levels : tuple of Level
         One per fitting level; empty where the mask was.
     backend : str
-        What computed it: ``"simpleitk"``, ``"numba"``, ``"numpy"`` or ``"cupy"``.
+        What computed it: ``"simpleitk"``, ``"numba"``, ``"numpy"``, ``"cupy"``, or ``"none"`` where the mask was empty.
     n_voxels : int
         Samples that took part.
     """
@@ -53,7 +52,7 @@ class BiasFit:
     n_voxels: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fit as values that JSON can hold; `from_dict` gives it back."""
+        """Return the fit as values that JSON can hold."""
         return {
             "backend": self.backend,
             "n_voxels": self.n_voxels,
@@ -68,27 +67,3 @@ class BiasFit:
             ],
             "lattice": self.lattice.to_dict(),
         }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> BiasFit:
-        """Return the fit that `to_dict` described.
-
-        Raises
-        ------
-        ValueError
-            If `record` is not such a description.
-        """
-        try:
-            levels = tuple(
-                Level(
-                    tuple(level["n_control_points"]),
-                    level["iterations"],
-                    level["convergence"],
-                    tuple(level["history"]),
-                )
-                for level in record["levels"]
-            )
-            lattice = Lattice.from_dict(record["lattice"])
-            return cls(lattice, levels, record["backend"], record["n_voxels"])
-        except KeyError as error:
-            raise ValueError(f"the record of a fit lacks {error}; it was cut short or edited") from None

@@ -183,6 +183,17 @@ def test_whole_fits_agree_with_the_native_ones(cuda: Any, shape: tuple[int, int,
     np.testing.assert_allclose(device.lattice.coefficients, native.lattice.coefficients, atol=1e-4)
 
 
+@pytest.mark.parametrize("gap", [1, 0])
+@pytest.mark.usefixtures("cuda")
+def test_a_constant_image_has_no_field(gap: int) -> None:
+    mask = np.ones((5, 8, 9), bool)
+    mask[2, 4, 4:6] = gap
+    fit = fit_log_bias_field(
+        np.full(mask.shape, 7.0), mask, n_control_points=(4, 4, 4), n_iterations=(2, 2), backend="gpu"
+    )
+    assert not fit.lattice.coefficients.any()
+
+
 def test_the_plain_arrays_run_on_a_device(cupy: Any, image: Any) -> None:
     device, plain = ArrayPasses(*image, cupy), ArrayPasses(*image)
     bases = [bspline.fit_basis(n, 5) for n in image[0].shape]

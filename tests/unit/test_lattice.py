@@ -152,6 +152,15 @@ def test_refuses_a_record_it_cannot_read(change: dict[str, object], message: str
         Lattice.from_dict(make_lattice().to_dict() | change)
 
 
+def test_the_callers_array_stays_its_own() -> None:
+    coefficients = np.zeros((4, 4, 4), np.float32)
+    lattice = Lattice(coefficients, (0, 0, 0), (1, 1, 1))
+    coefficients[0, 0, 0] = 1
+    assert not lattice.coefficients.any()
+    with pytest.raises(ValueError, match="read-only"):
+        lattice.coefficients[0, 0, 0] = 1
+
+
 def test_refuses_impossible_lattices() -> None:
     with pytest.raises(ValueError, match="1 or at least 4"):
         Lattice(np.zeros((3, 4, 4)), (0, 0, 0), (1, 1, 1))
