@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linumpy.n4.grid import as_whole
 
 __all__ = ["Sections", "section_bounds"]
 
@@ -15,7 +21,7 @@ Sections = tuple[tuple[int, int], ...]
 """Planes ``(z_start, z_stop)`` of each section, in order."""
 
 
-def section_bounds(n_planes: int, sections: int | Sequence[Sequence[int]]) -> Sections:
+def section_bounds(n_planes: int, sections: int | Sequence[Sequence[int]] | NDArray[Any]) -> Sections:
     """Return the first plane and the plane after the last of every section.
 
     Parameters
@@ -34,7 +40,8 @@ def section_bounds(n_planes: int, sections: int | Sequence[Sequence[int]]) -> Se
     Raises
     ------
     ValueError
-        If there are no planes, fewer planes than sections, or bounds that leave planes out or overlap.
+        If there are no planes, fewer planes than sections, numbers that are not whole, or bounds that leave planes
+        out or overlap.
 
     Examples
     --------
@@ -45,10 +52,12 @@ def section_bounds(n_planes: int, sections: int | Sequence[Sequence[int]]) -> Se
     """
     if n_planes < 1:
         raise ValueError(f"the volume has {n_planes} planes along Z; at least 1 is needed")
+    if isinstance(sections, np.ndarray):
+        sections = sections.tolist()
     if isinstance(sections, Sequence):
         return _checked_bounds(n_planes, sections)
-    n_sections = int(sections)
-    if not 1 <= n_sections <= n_planes:
+    n_sections = as_whole(sections, "the number of sections", 1)
+    if n_sections > n_planes:
         raise ValueError(f"{n_sections} sections do not fit {n_planes} planes; give between 1 and {n_planes} sections")
     edges = [round(i * n_planes / n_sections) for i in range(n_sections + 1)]
     return tuple(pairwise(edges))
@@ -57,18 +66,19 @@ def section_bounds(n_planes: int, sections: int | Sequence[Sequence[int]]) -> Se
 def _checked_bounds(n_planes: int, sections: Sequence[Sequence[int]]) -> Sections:
     expected = 0
     bounds = []
-    for index, (z_start, z_stop) in enumerate(sections):
+    for index, pair in enumerate(sections):
+        z_start, z_stop = (as_whole(plane, f"a bound of section {index}", 0) for plane in pair)
         if z_start != expected:
             fault = "leaves out" if z_start > expected else "overlaps"
-            low, high = sorted((expected, int(z_start)))
+            low, high = sorted((expected, z_start))
             raise ValueError(
                 f"section {index} ({z_start} to {z_stop}) {fault} planes {low} to {high}; "
                 f"every section starts where the one before it stops, the first at 0"
             )
         if z_stop <= z_start:
             raise ValueError(f"section {index} ({z_start} to {z_stop}) holds no plane; z_stop must exceed z_start")
-        bounds.append((int(z_start), int(z_stop)))
-        expected = int(z_stop)
+        bounds.append((z_start, z_stop))
+        expected = z_stop
     if expected != n_planes:
         raise ValueError(f"the sections end at plane {expected}, the volume has {n_planes} planes; they must agree")
     return tuple(bounds)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ def test_equal_sections_cover_the_planes_evenly(planes_and_sections):
     assert len(depths) == n_sections
     assert max(depths) - min(depths) <= 1
     assert section_bounds(n_planes, bounds) == bounds
+    assert section_bounds(n_planes, np.array(bounds)) == bounds
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,9 @@ def test_equal_sections_cover_the_planes_evenly(planes_and_sections):
     [
         (0, 1, "0 planes"),
         (5, 6, "6 sections do not fit 5 planes"),
-        (5, 0, "0 sections do not fit"),
+        (5, 0, "number of sections is 0; give a whole number of at least 1"),
+        (5, 2.7, "number of sections is 2.7; give a whole number of at least 1"),
+        (10, [(0, 4.5), (4.5, 10)], "a bound of section 0 is 4.5; give a whole number"),
         (10, [(0, 4), (5, 10)], "leaves out planes 4 to 5"),
         (10, [(0, 4), (3, 10)], "overlaps planes 3 to 4"),
         (10, [(0, 4), (4, 4), (4, 10)], "holds no plane"),
