@@ -32,10 +32,9 @@ def parse_args(argv=None):
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    fitted = None if args.mode == "per_section" else fit_settings(args)
-    return run(
-        lambda: fit_stack(Samples(args.samples), args.section_fits, fitted, args.harmonise == "gain", args.output)
-    )
+    of_sections = None if args.mode == "global" else args.section_fits
+    of_stack = None if args.mode == "per_section" else fit_settings(args)
+    return run(lambda: fit_stack(Samples(args.samples), of_sections, of_stack, args.harmonise == "gain", args.output))
 
 
 if __name__ == "__main__":

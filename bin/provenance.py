@@ -16,7 +16,7 @@ from linumpy.provenance import METADATA_FILE, WORKFLOW_FILE, run_crate
 def parse_args(argv=None):
     arguments = parser(__doc__)
     arguments.add_argument("--info", type=Path, required=True, help="folder of what CHECK_INPUT recorded")
-    arguments.add_argument("--digests", type=Path, nargs="*", required=True, help="of each finished acquisition")
+    arguments.add_argument("--digests", type=Path, nargs="+", required=True, help="of each finished acquisition")
     arguments.add_argument("--workflow_file", type=Path, required=True, help="main.nf, which becomes part of the crate")
     arguments.add_argument("--output", type=Path, required=True, help="folder, made")
     return arguments.parse_args(argv)
@@ -30,7 +30,7 @@ def main(argv=None) -> int:
         crate = run_crate(
             **{name: read_json(args.info / f"{name}.json") for name in ("parameters", "inputs", "software")},
             digests=[tuple(line.split("\t")) for line in lines if line],
-            ended=max((file.stat().st_mtime for file in args.digests), default=0.0),
+            ended=max(file.stat().st_mtime for file in args.digests),
         )
         copied = args.output / WORKFLOW_FILE
         copied.parent.mkdir(parents=True)

@@ -21,7 +21,12 @@ def main(argv=None) -> int:
     args = parse_args(argv)
 
     def step() -> None:
-        faults = [f"{folder.name}: {fault}" for folder in args.folders for fault in verify_acquisition(folder)]
+        faults = []
+        for folder in args.folders:
+            try:
+                faults += [f"{folder.name}: {fault}" for fault in verify_acquisition(folder)]
+            except ValueError as error:
+                faults.append(str(error))
         if faults:
             raise ValueError("\n".join(["results differ from what was recorded:", *faults]))
         print(f"{len(args.folders)} acquisitions are as they were written")

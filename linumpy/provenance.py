@@ -74,11 +74,11 @@ def run_crate(
         of[acquisition][what] = digest
     when = datetime.fromtimestamp(int(ended), UTC).isoformat()
     results = [entity for name in sorted(of) for entity in _results(name, of[name])]
-    images = {}
+    images: dict[str, Entity] = {}
     for row in inputs:
         found = of.get(row["acquisition"], {}).get("image")
         for entity in _images(row, found):
-            images[entity["@id"]] = entity
+            images[entity["@id"]] = _merged(images.get(entity["@id"]), entity)
     given = {name: value for name, value in sorted(parameters.items()) if value is not None}
     formal = [_formal_parameter(name, value) for name, value in given.items()]
     formal.append(_formal_parameter("image", "") | {"additionalType": "Dataset"})
@@ -186,16 +186,26 @@ def _uri(path: str) -> str:
 
 def _images(row: Mapping[str, Any], digest: str | None) -> Iterable[Entity]:
     """Yield the image of an acquisition, and its mask where one was given."""
+    part = "".join(f" {axis} {row[axis]}" for axis in ("channel", "timepoint") if row[axis] is not None)
+    shape = f"{' x '.join(map(str, row['shape']))} voxels (z, y, x)"
     for role, fingerprint in zip(("image", "mask"), row["fingerprints"], strict=False):
-        voxels = [f"voxels:{digest}"] if role == "image" and digest else []
+        is_image = role == "image"
         yield {
             "@id": _uri(row[role]),
             "@type": "Dataset",
-            "name": f"{row['acquisition']}: {role}",
-            "description": f"OME-Zarr, {row['dtype']}, {' x '.join(map(str, row['shape']))} voxels (z, y, x)",
-            "identifier": _one_or_all([f"fingerprint:{fingerprint}", *voxels]),
+            "name": f"{row['acquisition']}: {role}{part if is_image else ''}",
+            "description": f"OME-Zarr, {row['dtype']}, {shape}" if is_image else f"OME-Zarr, {shape}",
+            "identifier": [f"fingerprint:{fingerprint}"] + ([f"voxels{part}:{digest}"] if is_image and digest else []),
             "exampleOfWork": _id("#parameter-image"),
         }
+
+
+def _merged(known: Entity | None, entity: Entity) -> Entity:
+    """Return what is known of a store with what another acquisition says of it: another channel, say."""
+    if known is None:
+        return entity
+    identifiers = [*known["identifier"], *(one for one in entity["identifier"] if one not in known["identifier"])]
+    return known | {"name": f"{known['name']}, {entity['name']}", "identifier": identifiers}
 
 
 def _results(acquisition: str, digests: Mapping[str, str]) -> Iterable[Entity]:

@@ -87,7 +87,7 @@ def run_tuning(folder: Path, row: Mapping[str, Any], **parameters: Any) -> Path:
 def run_module(name: str, settings: Mapping[str, Any], files: Mapping[str, Any]) -> None:
     """Run the command of a module in the current folder."""
     script, *arguments = shlex.split(_filled(_command(name), settings, files))
-    assert _main(script)(arguments) == 0, f"{script} failed"
+    assert script_main(script)(arguments) == 0, f"{script} failed"
 
 
 def _sorted_names(pattern: str) -> str:
@@ -124,7 +124,8 @@ def _filled(command: str, settings: Mapping[str, Any], files: Mapping[str, Any])
 
 
 @cache
-def _main(script: str) -> Callable[[list[str]], int]:
+def script_main(script: str) -> Callable[[list[str]], int]:
+    """Return the `main` of a script in bin/."""
     spec = importlib.util.spec_from_file_location(f"script_{script[:-3]}", REPOSITORY / "bin" / script)
     assert spec
     assert spec.loader

@@ -1,8 +1,9 @@
-"""A digest of decoded voxels that does not depend on how they are stored or in which blocks they pass by.
+"""Digests of decoded voxels that do not depend on the blocks in which they pass by, or how they are compressed.
 
-Each plane is hashed by itself (BLAKE3 over its little-endian voxels in C order, so that slabs can be hashed
-apart and merged), then the planes' digests in order after a line with type and shape. BLAKE3 takes 0.13 ns a
-byte on one core where SHA-256 takes 0.5 with the processor's own instructions.
+`VolumeDigest`, of an input: each plane is hashed by itself (BLAKE3 over its little-endian voxels in C order), then the
+planes' digests in order after a line with type and shape. `LevelDigest`, of a result: the same with the files that
+tasks write in place of planes, so it also tells files of other sizes apart (OME-Zarr 0.4 has smaller ones).
+BLAKE3 takes 0.13 ns a byte on one core where SHA-256 takes 0.5 with the processor's own instructions.
 """
 
 from __future__ import annotations

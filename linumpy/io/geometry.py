@@ -26,13 +26,16 @@ def triple_um(voxel_size_um: float | Sequence[float]) -> Floats:
     return values[0], values[1], values[2]
 
 
-def units_of(path: Path, axes: Sequence[Axis], *, override: bool) -> tuple[str, str, str]:
-    """Return the NGFF unit of each spatial axis; micrometres where the voxel size is given by hand."""
+def units_of(path: Path, axes: Sequence[Axis], *, override: bool, assumed: str | None = None) -> tuple[str, str, str]:
+    """Return the NGFF unit of each spatial axis; micrometres where the voxel size is given by hand.
+
+    Where an axis has none it is `assumed`, or an error.
+    """
     if override:
         return ("micrometer",) * 3
     units = []
     for axis in axes:
-        unit = canonical_unit(axis.unit) if axis.unit else None
+        unit = (canonical_unit(axis.unit) if axis.unit else None) or assumed
         if unit is None:
             fault = f"has the unit {axis.unit!r}, no NGFF unit of length" if axis.unit else "has no unit"
             raise OmeZarrError(

@@ -25,7 +25,7 @@ from linumpy.io.metadata import Axis, Dataset, ImageMetadata, read_image_metadat
 from linumpy.io.runtime import PIPELINES
 from linumpy.io.selection import selected_indices
 
-__all__ = ["Image", "open_image", "open_mask"]
+__all__ = ["Image", "bounds", "open_image", "open_mask"]
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,12 @@ class Image:
         z1 = self.shape[0] if z1 is None else z1
         if not 0 <= z0 <= z1 <= self.shape[0]:
             raise ValueError(f"planes {z0} to {z1} of {self.path}: it has planes 0 to {self.shape[0]}")
-        bounds = [(z0, z1), _bounds(y, self.shape[1]), _bounds(x, self.shape[2])]
-        shape = tuple(high - low for low, high in bounds)
+        ranges = [(z0, z1), bounds(y, self.shape[1]), bounds(x, self.shape[2])]
+        shape = tuple(high - low for low, high in ranges)
         if 0 in shape:
             return np.empty(shape, self.dtype)
         selection = [slice(i, i + 1) for i in self.selected]
-        for dimension, (low, high) in zip(self.dimensions, bounds, strict=True):
+        for dimension, (low, high) in zip(self.dimensions, ranges, strict=True):
             selection[dimension] = slice(low, high)
         self._check_files(selection)
         try:
@@ -264,7 +264,12 @@ def _open(
     selected = selected_indices(metadata, arrays[0].shape, dimensions, channel, timepoint)
     channel_index = _index_of("channel", metadata.axes, selected)
     override = None if voxel_size_um is None else triple_um(voxel_size_um)
-    units = units_of(path, [metadata.axes[d] for d in dimensions], override=override is not None or mask)
+    units = units_of(
+        path,
+        [metadata.axes[d] for d in dimensions],
+        override=override is not None,
+        assumed="micrometer" if mask else None,
+    )
 
     def level(dataset: Dataset, array: zarr.Array[Any], coarser: tuple[Image, ...]) -> Image:
         dtype = _checked_dtype(path / dataset.path, array.dtype, mask=mask)
@@ -362,7 +367,8 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _bounds(index: slice, size: int) -> tuple[int, int]:
+def bounds(index: slice, size: int) -> tuple[int, int]:
+    """Return the first voxel and the one after the last of a slice with step 1."""
     start, stop, step = index.indices(size)
     if step != 1:
         raise ValueError(f"step {step} in {index}; blocks are read whole: index the result")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from linumpy.io.geometry import Triple
-from linumpy.io.ome_zarr import Image
+from linumpy.io.ome_zarr import Image, bounds
 
 __all__ = ["SampledImage", "sampled"]
 
@@ -40,7 +40,7 @@ class SampledImage(Image):
         """Read a block of the samples, see `Image.read`."""
         z1 = self.shape[0] if z1 is None else z1
         step_z, step_y, step_x = self.stride
-        (y0, y1, _), (x0, x1, _) = y.indices(self.shape[1]), x.indices(self.shape[2])
+        (y0, y1), (x0, x1) = bounds(y, self.shape[1]), bounds(x, self.shape[2])
         block = np.empty((z1 - z0, y1 - y0, x1 - x0), self.dtype)
         if block.size == 0:
             return block

@@ -106,7 +106,7 @@ def fit_sections(samples: Samples, sections: Sequence[int], settings: FitSetting
 
 
 def fit_stack(
-    samples: Samples, section_fits: Sequence[Path], settings: FitSettings | None, with_gains: bool, output: Path
+    samples: Samples, section_fits: Sequence[Path] | None, settings: FitSettings | None, with_gains: bool, output: Path
 ) -> None:
     """Gather the sections' fits, give the sections their gains, fit the stack, and write the whole bias field.
 
@@ -114,8 +114,8 @@ def fit_stack(
     ----------
     samples : Samples
         Samples of the acquisition.
-    section_fits : sequence of Path
-        What :func:`fit_sections` wrote, all sections in any order; none where the sections are not fitted.
+    section_fits : sequence of Path, or None
+        What :func:`fit_sections` wrote, all sections in any order; None where the sections are not fitted.
     settings : FitSettings or None
         None leaves the stack unfitted.
     with_gains : bool
@@ -131,8 +131,8 @@ def fit_stack(
     if settings is not None:
         require_gpu(settings.backend)
     n_sections = len(samples.geometry.sections)
-    fits: dict[int, Any] = dict.fromkeys(range(n_sections)) if not section_fits else {}
-    for path in sorted(section_fits):
+    fits: dict[int, Any] = dict.fromkeys(range(n_sections)) if section_fits is None else {}
+    for path in sorted(section_fits or ()):
         fits |= {stored["index"]: stored["fit"] for stored in read_json(path)}
     if sorted(fits) != list(range(n_sections)):
         missing = sorted(set(range(n_sections)) - set(fits))

@@ -41,7 +41,12 @@ DIGEST_BYTES = 8
 class PlaneSet:
     """Sampled planes: which planes of the volume, and which of their rows and columns.
 
-    ``start`` and ``step`` are in voxels; axis 0 stands for the rows and columns only through ``planes``.
+    Parameters
+    ----------
+    planes : tuple of int
+        Index of each plane.
+    start, step, size : (int, int)
+        First row and column, voxels from one to the next, and how many (Y, X).
     """
 
     planes: tuple[int, ...]

@@ -42,16 +42,27 @@ def verify_acquisition(folder: Path) -> list[str]:
     for name in sorted({what.split("/")[0] for what in recorded} - {"bias"}):
         try:
             finest = open_mask(folder / name)
-            for level in (finest, *finest.levels):
-                found[f"{name}/{level.dataset}"] = _level_digest(level)
         except ValueError as error:
             found[f"{name}/0"] = str(error)
-    found |= BiasModel.load(folder / "bias").digests()
+            continue
+        for level in (finest, *finest.levels):
+            found[f"{name}/{level.dataset}"] = _digest_or_fault(level)
+    try:
+        found |= BiasModel.load(folder / "bias").digests()
+    except (OSError, ValueError, KeyError) as error:
+        found["bias"] = f"{type(error).__name__}: {error}"
     return [
         f"{what}: recorded {recorded.get(what, 'nothing')}, found {found.get(what, 'nothing')}"
         for what in sorted(recorded.keys() | found.keys())
         if recorded.get(what) != found.get(what)
     ]
+
+
+def _digest_or_fault(level: Image) -> str:
+    try:
+        return _level_digest(level)
+    except ValueError as error:
+        return str(error)
 
 
 def _level_digest(image: Image) -> str:

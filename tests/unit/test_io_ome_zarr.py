@@ -307,6 +307,12 @@ def test_masks_may_be_bool_and_without_unit(tmp_path, dtype):
     np.testing.assert_array_equal(mask.read() != 0, data != 0)
 
 
+def test_a_mask_with_units_has_them(tmp_path):
+    path = write_image(tmp_path / "m.zarr", volume(), scale=(0.01, 2.0, 2.0), unit={"z": "millimeter"})
+    mask = open_mask(path)
+    assert mask.voxel_size_mm == pytest.approx((0.01, 0.002, 0.002))
+
+
 @pytest.mark.parametrize("dtype", [">u2", "<i4", ">f4", "<f8", "|u1", "<f2"])
 def test_byte_orders_and_types_of_zarr_v2(tmp_path, dtype):
     data = volume(dtype=dtype)

@@ -49,6 +49,8 @@ def test_samples_are_every_kth_voxel(image, volume):
     assert view.shape == (14, 30, 8)
     np.testing.assert_array_equal(view.read(), volume[::3, ::2, ::7])
     np.testing.assert_array_equal(view.read(2, 9, slice(5, 20), slice(1, 4)), volume[::3, ::2, ::7][2:9, 5:20, 1:4])
+    with pytest.raises(ValueError, match="step 2"):
+        view.read(0, 1, slice(0, 20, 2))
     assert view.voxel_size_mm == pytest.approx((0.03, 0.02, 0.07))
     assert view.scale == pytest.approx((30, 20, 70))
 

@@ -23,7 +23,14 @@ SOFTWARE = {
     "numpy": "2.4.6",
 }
 PARAMETERS = {"input": "s.csv", "outdir": "results", "strength": 1.0, "n_iterations": [8, 8], "voxel_size_um": None}
-GEOMETRY = {"shape": [21, 45, 52], "dtype": "uint16", "voxel_size_mm": [0.01] * 3, "sections": [[0, 21]]}
+GEOMETRY = {
+    "channel": None,
+    "timepoint": None,
+    "shape": [21, 45, 52],
+    "dtype": "uint16",
+    "voxel_size_mm": [0.01] * 3,
+    "sections": [[0, 21]],
+}
 INPUTS = [
     {"acquisition": "one", "image": "/data/a folder/one.ome.zarr", "mask": "", "fingerprints": ["f1"], **GEOMETRY},
     {"acquisition": "two", "image": "s3://b/two.zarr", "mask": "/m.zarr", "fingerprints": ["f2", "f3"], **GEOMETRY},
@@ -76,7 +83,18 @@ def test_what_was_not_finished_has_no_results():
     found = entities(crate_of("one"))
     assert found["#run"]["actionStatus"].endswith("/FailedActionStatus")
     assert not [name for name in found if name.startswith("two/")]
-    assert found["s3://b/two.zarr/"]["identifier"] == "fingerprint:f2"
+    assert found["s3://b/two.zarr/"]["identifier"] == ["fingerprint:f2"]
+
+
+def test_channels_of_one_store_are_one_entity_that_names_both():
+    rows = [
+        {"acquisition": name, "image": "/i.zarr", "mask": "", "fingerprints": ["f"], **GEOMETRY, "channel": channel}
+        for channel, name in enumerate(("one", "two"))
+    ]
+    crate = run_crate(parameters=PARAMETERS, inputs=rows, software=SOFTWARE, digests=DIGESTS, ended=0)
+    image = entities(crate)["file:///i.zarr/"]
+    assert image["name"] == "one: image channel 0, two: image channel 1"
+    assert image["identifier"] == ["fingerprint:f", "voxels channel 0:one0", "voxels channel 1:two0"]
 
 
 def test_nothing_dangles_and_the_same_run_has_the_same_crate():

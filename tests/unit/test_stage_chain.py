@@ -1,6 +1,7 @@
 """The whole stage in one process: it is the API, however it is cut into tasks, and odd voxels have defined results."""
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from linumpy.plan import preview
 from linumpy.plan.errors import InputError
 from linumpy.stage import local, spool, tuning
 from linumpy.stage.local import CorrectionParameters, correct_array
+from linumpy.stage.verify import verify_acquisition
 from tests import chain
 from tests.acquisitions import (
     UNEVEN_SECTIONS,
@@ -482,3 +484,29 @@ def test_a_chunk_file_that_got_lost_between_tasks_is_noticed(tmp_path, small, wh
     with pytest.raises(AssertionError, match="failed"):
         run_chain(tmp_path, small, **SETTINGS)
     assert "1 of its chunk files" in capsys.readouterr().err
+
+
+def test_verify_names_all_that_differs_or_is_missing(tmp_path, small):
+    results = run_chain(tmp_path, small, **SETTINGS)
+    assert verify_acquisition(results) == []
+    corrected = zarr.open_array(results / "corrected.ome.zarr" / "0", mode="r+")
+    corrected[3, 4, 5] += 1
+    shutil.rmtree(results / "mask.ome.zarr" / "0")
+    shutil.rmtree(results / "bias")
+    faults = {fault.partition(":")[0]: fault for fault in verify_acquisition(results)}
+    assert sorted(faults) == [
+        "bias", "bias/gains", "bias/global", *(f"bias/section {i}" for i in range(3)),
+        "corrected.ome.zarr/0", "mask.ome.zarr/0",
+    ]  # fmt: skip
+    assert "FileNotFoundError" in faults["bias"]
+    assert "no Zarr v3 array is there" in faults["mask.ome.zarr/0"]
+
+
+def test_verify_goes_on_past_a_folder_without_digests(tmp_path, small, capsys):
+    results = run_chain(tmp_path, small, **SETTINGS)
+    shutil.rmtree(results / "bias")
+    (tmp_path / "none").mkdir()
+    assert chain.script_main("verify.py")([str(tmp_path / "none"), str(results)]) == 1
+    told = capsys.readouterr().err
+    assert "none has no digests.tsv" in told
+    assert "a: bias/gains: recorded" in told
