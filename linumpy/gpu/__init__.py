@@ -6,6 +6,7 @@ touches no device.
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,8 @@ __all__ = ["GPU_AVAILABLE", "require_gpu"]
 GPU_AVAILABLE: bool
 """True where CuPy imports and finds a CUDA device."""
 
+log = logging.getLogger(__name__)
+
 
 @cache
 def _gpu_available() -> bool:
@@ -21,7 +24,8 @@ def _gpu_available() -> bool:
         import cupy
 
         return bool(cupy.cuda.runtime.getDeviceCount() > 0)
-    except Exception:  # a broken driver raises errors of CuPy's own; each of them means: no GPU here
+    except Exception as error:  # a broken driver raises errors of CuPy's own; each of them means: no GPU here
+        log.debug("CuPy cannot be used: %s", error)
         return False
 
 

@@ -18,12 +18,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.n4 import bspline
+from linumpy.n4.correct import BIAS_FIELD_FLOOR
 from linumpy.n4.lattice import Lattice
 
 __all__ = ["BIAS_FIELD_FLOOR", "Clipped", "FieldDivider", "cast_block", "correct_block"]
-
-BIAS_FIELD_FLOOR = 1e-6
-"""No voxel is divided by less."""
 
 
 def correct_block(
@@ -108,7 +106,7 @@ class FieldDivider:
         from linumpy.intensity.correction_kernels import divide_plane
 
         def one(i: int) -> None:
-            values = np.ascontiguousarray(block[i], np.float32)
+            values = np.require(block[i], np.float32, ["C", "A", "W"])  # a copy where the kernel would not take it
             divide_plane(values, *self._splines(z_start + i), BIAS_FIELD_FLOOR, strength, out[i])
             if keep is not None:
                 np.copyto(out[i], 0, where=~keep[i])

@@ -9,7 +9,8 @@ The fine histogram counts voxels by the leading 23 bits of their float32 pattern
 mantissa), mapped so that keys sort like values: 16,384 bins an octave, for any range, without knowing the
 extremes beforehand. Only the pages of the bins that are met take memory.
 
-Axis order (Y, X) for a plane, (slot, Y, X) for a ring of planes. Everything here releases the GIL.
+Axis order (Y, X) for a plane, (slot, Y, X) for a ring of planes. Everything here releases the GIL. Constants are
+this module's own: Numba's cache does not notice changes elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from linumpy.intensity.mask_threshold import KEY_SHIFT
 from linumpy.n4 import target
 
 target.pin()  # one set of kernels, the same bits and the same cache on every machine
@@ -83,8 +83,10 @@ def smooth_plane(plane: Float32, weights: Float32, out: Float32) -> None:
                 out_row[x] += weight * (above[x] + below[x])
 
 
-@njit(f"void(float32[:, :, ::1], {COUNTS}, {VECTOR}, {PLANE}, {COUNTS}, {VECTOR})", cache=True, nogil=True)
-def smooth_z(ring: Float32, slots: Int64, weights: Float32, out: Float32, counts: Int64, extremes: Float32) -> None:
+@njit(f"void(float32[:, :, ::1], {COUNTS}, {VECTOR}, {PLANE}, {COUNTS}, {VECTOR}, int64)", cache=True, nogil=True)
+def smooth_z(
+    ring: Float32, slots: Int64, weights: Float32, out: Float32, counts: Int64, extremes: Float32, key_shift: int
+) -> None:
     """Smooth along Z at one plane into `out` and count its non-zero voxels.
 
     Parameters
@@ -100,6 +102,8 @@ def smooth_z(ring: Float32, slots: Int64, weights: Float32, out: Float32, counts
         Fine histogram, added to. Of size 0: nothing is counted.
     extremes : float32 array (2,)
         Least and greatest non-zero value, updated.
+    key_shift : int
+        Low bits of a pattern that its key leaves out.
     """
     _, n_y, n_x = ring.shape
     radius = weights.size - 1
@@ -124,7 +128,7 @@ def smooth_z(ring: Float32, slots: Int64, weights: Float32, out: Float32, counts
                     greatest = max(greatest, value)
                     pattern = np.int64(bits[x])
                     key = pattern + 0x80000000 if pattern >= 0 else -1 - pattern
-                    counts[key >> KEY_SHIFT] += 1
+                    counts[key >> key_shift] += 1
     extremes[0], extremes[1] = least, greatest
 
 

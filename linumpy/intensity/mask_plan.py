@@ -6,7 +6,6 @@ windows of the closing along Z; and 64 MiB of histogram a thread.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +15,8 @@ import numpy as np
 from linumpy.intensity.mask_smoothing import gaussian_radius
 from linumpy.intensity.mask_threshold import METHODS, N_KEYS
 from linumpy.intensity.sections import section_bounds
+from linumpy.n4.grid import as_whole
+from linumpy.n4.workers import available_cores
 
 __all__ = ["MaskMemory", "MaskSettings", "keeps_section", "mask_memory", "section_bytes"]
 
@@ -54,20 +55,17 @@ class MaskSettings:
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}; give a standard deviation in voxels, 0 or more")
         for name in ("closing_radius", "z_closing_sections", "min_size", "largest"):
-            value = getattr(self, name)
-            if value < 0 or value != int(value):
-                raise ValueError(f"{name} is {value}; give a whole number, 0 or more")
+            object.__setattr__(self, name, as_whole(getattr(self, name), name, 0))
         for name in ("workers", "block_planes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; give 1 or more, or None for the default")
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, as_whole(getattr(self, name), name, 1))
         if self.method not in METHODS:
             raise ValueError(f"mask method {self.method!r} is unknown; choose one of {', '.join(METHODS)}")
 
     @property
     def n_workers(self) -> int:
         """Threads: as given, or the processors this process may use."""
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or available_cores()
 
     def planes_per_block(self, shape: tuple[int, int, int]) -> int:
         """Planes of a block: as given, or about `BLOCK_VOXELS`."""

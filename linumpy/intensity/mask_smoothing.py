@@ -11,17 +11,18 @@ float32 and two blocks as read (one is read ahead while the other is smoothed).
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, wait
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linumpy.intensity.mask_threshold import Tally
+from linumpy import gpu
+from linumpy.intensity.mask_threshold import KEY_SHIFT, Tally
 
 __all__ = ["CpuSmoother", "GpuSmoother", "PlaneReader", "gaussian_radius", "gaussian_weights", "load_cupy"]
 
@@ -204,32 +205,23 @@ class GpuSmoother(CpuSmoother):
 
 
 def load_cupy() -> tuple[ModuleType, ModuleType] | None:
-    """Return ``cupy`` and ``cupyx.scipy.ndimage``; without a CUDA device None (a debug log line says why)."""
-    try:
-        cupy = importlib.import_module("cupy")
-        ndimage = importlib.import_module("cupyx.scipy.ndimage")
-        n_devices = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:  # beside ImportError, CuPy raises its own errors where the driver is missing
-        logger.debug("the mask is smoothed on the CPU: CuPy cannot be used (%s)", error)
+    """Return ``cupy`` and ``cupyx.scipy.ndimage``; without a CUDA device None (a debug log line says so)."""
+    if not gpu.GPU_AVAILABLE:
+        logger.debug("the mask is smoothed on the CPU: no CUDA device that CuPy can use")
         return None
-    if n_devices == 0:
-        logger.debug("the mask is smoothed on the CPU: CuPy finds no CUDA device")
-        return None
-    return cupy, ndimage
+    return import_module("cupy"), import_module("cupyx.scipy.ndimage")
 
 
 def _as_float32(plane: NDArray[Any]) -> Float32:
     with np.errstate(over="ignore"):  # beyond single precision is infinite, and that counts as 0
-        return np.ascontiguousarray(plane, dtype=np.float32)
+        return np.require(plane, np.float32, ["C", "A", "W"])  # a copy where the kernels would not take it
 
 
 def _smooth_and_count(ring: Float32, slots: NDArray[Any], weights: Float32, out: Float32, tally: Tally | None) -> None:
     from linumpy.intensity.mask_kernels import smooth_z
 
-    if tally is None:
-        smooth_z(ring, slots, weights, out, np.zeros(0, np.int64), np.zeros(2, np.float32))
-    else:
-        smooth_z(ring, slots, weights, out, tally.counts, tally.extremes)
+    counted = (np.zeros(0, np.int64), np.zeros(2, np.float32)) if tally is None else (tally.counts, tally.extremes)
+    smooth_z(ring, slots, weights, out, *counted, KEY_SHIFT)
 
 
 def _wait(futures: Any) -> None:

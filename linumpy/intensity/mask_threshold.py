@@ -126,7 +126,13 @@ def key_values(keys: Int64) -> Float64:
 
 
 def bin_edges(minimum: float, maximum: float) -> Float32:
-    """Return the edges of NumPy's (and so scikit-image's) 256 bins between two float32 extremes."""
+    """Return the edges of NumPy's (and so scikit-image's) 256 bins between two float32 extremes.
+
+    Raises
+    ------
+    ValueError
+        If they are so close that single precision has no 256 bins between them.
+    """
     edges: Float32 = np.histogram_bin_edges(np.array([minimum, maximum], np.float32), N_BINS)
     return edges
 
@@ -164,9 +170,12 @@ def otsu_if_certain(histogram: SectionHistogram) -> float | None:
     of the absolute derivatives times the voxels in doubt; the best split is certain if it leads every other
     by more than that and by more than single precision rounds.
     """
-    edges = bin_edges(histogram.minimum, histogram.maximum)
     if histogram.minimum == histogram.maximum:
         return histogram.minimum
+    try:
+        edges = bin_edges(histogram.minimum, histogram.maximum)
+    except ValueError:  # no 256 values between the extremes: scikit-image raises; no contrast, so nothing exceeds it
+        return histogram.maximum
     fine_edges = key_values(histogram.first_key + np.arange(histogram.counts.size + 1))
     cumulated = np.concatenate([[0], np.cumsum(histogram.counts)]).astype(np.float64)
     inner = edges[1:-1].astype(np.float64)

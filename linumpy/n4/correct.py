@@ -16,7 +16,7 @@ import numpy.typing as npt
 from linumpy.n4.fit import DEFAULT_ITERATIONS, fit_log_bias_field
 from linumpy.n4.grid import SampleGrid, as_triple, n_control_points
 
-BIAS_FIELD_FLOOR = 1e-6
+BIAS_FIELD_FLOOR = 1e-6  # no voxel is divided by less
 
 FloatVolume = npt.NDArray[np.float32]
 

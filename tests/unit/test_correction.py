@@ -1,8 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from linumpy.intensity.bias_field import apply_bias_field
-from linumpy.intensity.correction import BIAS_FIELD_FLOOR, Clipped, cast_block, correct_block
+from linumpy.intensity.bias_model import BiasModel
+from linumpy.intensity.correction import BIAS_FIELD_FLOOR, Clipped, FieldDivider, cast_block, correct_block
 
 
 @pytest.fixture
@@ -29,6 +32,15 @@ def test_any_real_type(block, log_bias_field, dtype):
     corrected = correct_block(block, log_bias_field.copy())
     assert corrected.dtype == np.float32
     np.testing.assert_allclose(corrected, block / np.exp(log_bias_field), rtol=1e-6)
+
+
+def test_a_block_that_cannot_be_written_is_read(block):
+    bias = BiasModel(((0, 3),), (1.0, 1.0, 1.0), (None,), (1.25,))
+    block.flags.writeable = False
+    corrected = np.empty_like(block)
+    with ThreadPoolExecutor(1) as executor:
+        FieldDivider(bias, (0, 8), (0, 9), executor).divide(block, 0, corrected)
+    np.testing.assert_allclose(corrected, block * 1.25, rtol=1e-6)
 
 
 def test_strength(block, log_bias_field):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -58,9 +59,13 @@ def test_available_means_a_device(monkeypatch: pytest.MonkeyPatch, n_devices: in
 
 
 @pytest.mark.usefixtures("asked_anew")
-def test_a_broken_cupy_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_cupy_is_no_gpu_and_a_debug_line_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    assert gpu.GPU_AVAILABLE is False
+    with caplog.at_level(logging.DEBUG, "linumpy"):
+        assert gpu.GPU_AVAILABLE is False
+    assert "import of cupy halted" in caplog.text
 
 
 @pytest.mark.parametrize("available", [False, True])

@@ -1,10 +1,8 @@
 """The mask against the documented recipe computed plainly with SciPy and scikit-image."""
 
 import logging
-import sys
 import time
 import tracemalloc
-import types
 
 import numpy as np
 import pytest
@@ -12,9 +10,11 @@ import zarr
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from linumpy import gpu
 from linumpy.intensity.mask_kernels import count_bins, smooth_z
 from linumpy.intensity.mask_morphology import disk
 from linumpy.intensity.mask_threshold import (
+    KEY_SHIFT,
     N_KEYS,
     SectionHistogram,
     Tally,
@@ -24,6 +24,9 @@ from linumpy.intensity.mask_threshold import (
 )
 from linumpy.intensity.sections import section_bounds
 from linumpy.intensity.tissue_mask import compute_tissue_mask, mask_memory, stream_tissue_mask
+from tests import device_arrays
+
+cupy = device_arrays.cupy
 
 
 def plain_mask(vol, smoothing_sigma, sections, closing_radius, z_closing, smoothing_sigma_z):
@@ -113,6 +116,21 @@ def test_not_finite_voxels_count_as_zero():
     vol[12, 41, 40] = -np.inf
     expected = plain_mask(vol, 2.0, 3, 3, 2, 1.0)
     np.testing.assert_array_equal(compute_tissue_mask(vol, n_serial_slices=3), expected)
+
+
+@pytest.mark.parametrize("kind", ["frozen", "mapped", "unaligned"])
+def test_volumes_that_cannot_be_written_are_read(tmp_path, kind):
+    vol = acquisition()
+    if kind == "frozen":
+        given = vol.copy()
+        given.flags.writeable = False
+    elif kind == "mapped":
+        np.save(tmp_path / "vol.npy", vol)
+        given = np.load(tmp_path / "vol.npy", mmap_mode="r")
+    else:
+        given = np.frombuffer(b"." + vol.tobytes(), np.float32, offset=1).reshape(vol.shape)
+    blocks = stream_tissue_mask(lambda z0, z1: given[z0:z1], vol.shape, [(0, 23)])
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), compute_tissue_mask(vol))
 
 
 @pytest.mark.parametrize("method", ["otsu", "otsu_log", "robust"])
@@ -237,7 +255,8 @@ def test_the_fine_histogram_gives_the_threshold_of_scikit_image_or_none(seed):
         ]
     ).astype(np.float32)
     tally = Tally()
-    smooth_z(values[None, None], np.array([0]), np.ones(1, np.float32), values[None], tally.counts, tally.extremes)
+    one = np.ones(1, np.float32)
+    smooth_z(values[None, None], np.array([0]), one, values[None], tally.counts, tally.extremes, KEY_SHIFT)
     histogram = SectionHistogram.of([tally])
     assert histogram.n_voxels == values.size
     assert (histogram.minimum, histogram.maximum) == (values.min(), values.max())
@@ -277,6 +296,14 @@ def test_fewer_than_100_smoothed_voxels_are_no_tissue():
     assert not compute_tissue_mask(vol, **settings).any()
 
 
+@pytest.mark.parametrize("level", [1e6, 4095])
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_bright_section_without_contrast_has_no_tissue(level, step):
+    vol = np.full((4, 40, 40), level, np.float32)
+    vol[2, 20, 20] -= step  # single precision has no 256 values between this and the rest, smoothed
+    assert not compute_tissue_mask(vol).any()
+
+
 def test_a_closing_removes_no_tissue_at_any_face():
     vol = np.full((6, 40, 50), 10, np.float32)
     vol[:2, :12, :15] = vol[-1, -9:, -11:] = 500
@@ -299,20 +326,8 @@ def test_small_pieces_are_dropped():
     assert compute_tissue_mask(vol, largest=2, **settings)[0].sum() == 409
 
 
-class FakeRuntime:
-    devices = 1
-
-    @classmethod
-    def getDeviceCount(cls):
-        return cls.devices
-
-
-def test_chunks_on_a_gpu_have_their_halos(monkeypatch):
-    cupy = types.SimpleNamespace(
-        asarray=np.asarray, asnumpy=np.asarray, cuda=types.SimpleNamespace(runtime=FakeRuntime)
-    )
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", ndimage)
+@pytest.mark.usefixtures("cupy")
+def test_chunks_on_a_gpu_have_their_halos():
     vol = acquisition()
     vol[3, 20:30, 20:30] = np.nan
     expected = compute_tissue_mask(vol, n_serial_slices=4)
@@ -328,14 +343,8 @@ def test_chunks_on_a_gpu_have_their_halos(monkeypatch):
         np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), expected)
 
 
-@pytest.mark.parametrize("fault", ["missing", "no device"])
-def test_without_a_gpu_the_mask_is_the_cpus_and_only_a_debug_line_says_so(monkeypatch, caplog, fault):
-    if fault == "missing":
-        monkeypatch.setitem(sys.modules, "cupy", None)  # import raises ImportError
-    else:
-        runtime = types.SimpleNamespace(getDeviceCount=lambda: 0)
-        monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime)))
-        monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", ndimage)
+def test_without_a_gpu_the_mask_is_the_cpus_and_only_a_debug_line_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(gpu, "_gpu_available", lambda: False)
     vol = acquisition((9, 40, 40))
     with caplog.at_level(logging.DEBUG, "linumpy"):
         mask = compute_tissue_mask(vol, use_gpu=True)
@@ -363,12 +372,20 @@ def test_a_gpu_gives_the_mask_of_the_cpu():
         ({"z_closing_sections": -2}, "z_closing_sections is -2"),
         ({"method": "magic"}, "'magic' is unknown; choose one of otsu, otsu_log, robust"),
         ({"workers": 0}, "workers is 0"),
+        ({"workers": 1.5}, "workers is 1.5"),
         ({"n_serial_slices": 9}, "9 sections do not fit 4 planes"),
     ],
 )
 def test_wrong_settings_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         compute_tissue_mask(np.ones((4, 5, 6), np.float32), **options)
+
+
+def test_whole_numbers_may_be_floats():
+    vol = acquisition()
+    whole = compute_tissue_mask(vol, closing_radius=3, z_closing_sections=2, largest=1, workers=1)
+    floats = compute_tissue_mask(vol, closing_radius=3.0, z_closing_sections=2.0, largest=1.0, workers=1.0)
+    np.testing.assert_array_equal(floats, whole)
 
 
 def test_wrong_volumes_are_named():
