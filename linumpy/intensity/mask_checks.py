@@ -52,8 +52,7 @@ def mask_warnings(sections: Sequence[SectionMask]) -> list[dict[str, Any]]:
             _borrowed(section),
         )
         found += [
-            {"code": code, "section": section.index, "message": f"section {section.index}: {message}"}
-            for code, message in filter(None, checks)
+            {"code": code, "section": section.index, "message": message} for code, message in filter(None, checks)
         ]
     return found
 
@@ -64,7 +63,7 @@ Finding = tuple[str, str] | None
 def _empty(section: SectionMask) -> Finding:
     if section.tissue_share > 0:
         return None
-    return "mask_empty", "no tissue was found; it takes no part in the fits and keeps its voxels"
+    return "mask_empty", "no tissue was found; it takes no part in the fits and has no field of its own"
 
 
 def _share_jump(sections: Sequence[SectionMask], position: int) -> Finding:

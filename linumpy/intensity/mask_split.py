@@ -6,11 +6,13 @@ regions, and both cut a section in two that is all tissue or all agarose. `split
 in four steps on the positive voxels:
 
 1. Bins of 1/64 octave to 1/128 octave: leading bits of the float32 pattern, no logarithm decides where a
-voxel goes. 2. The low tail is dropped up to where the density first reaches 5 % of its peak: what a Gaussian
-leaves around zeros. 3. Otsu's split of the logarithms. Median of the lower class: background B; lower
-quartile of the upper: dim tissue T. 4. The threshold is the split or, where that is more, two fifths of the
-way from B to T: the edge of a blurred step
-   lies half way up, on a linear scale.
+   voxel goes.
+2. The low tail is dropped up to where the density first reaches 5 % of its peak: what a Gaussian leaves around
+   zeros.
+3. Otsu's split of the logarithms. Median of the lower class: background B; lower quartile of the upper: dim
+   tissue T.
+4. The threshold is the split or, where that is more, two fifths of the way from B to T: the edge of a blurred
+   step lies half way up, on a linear scale.
 
 The separation of the classes is Ashman's D of the logarithms, difference of means over root mean square of
 the two standard deviations. Cutting one normal distribution in two gives 2.65 and a uniform one 3.5 in
@@ -103,7 +105,8 @@ def split_histogram(histogram: SectionHistogram) -> HistogramSplit | None:
 
 def _end_of_low_tail(counts: Float64, edges: Float64) -> int:
     """Return the first bin whose density (per logarithm) reaches a share of the peak's."""
-    density = np.convolve(counts / np.diff(np.log(edges)), DENSITY_KERNEL, "same")[: counts.size]
+    half = len(DENSITY_KERNEL) // 2  # not "same": with fewer bins than the kernel that is centred on the kernel
+    density = np.convolve(counts / np.diff(np.log(edges)), DENSITY_KERNEL)[half : half + counts.size]
     return int(np.argmax((density >= LOW_TAIL * density.max()) & (counts > 0)))
 
 
