@@ -33,7 +33,7 @@ __all__ = ["BiasModel", "read_json", "write_json"]
 
 SECTIONS_FILE = "sections.json"
 GLOBAL_FILE = "global.json"
-_LEAF_LIST = re.compile(r"\[[^\[\]{}\"]*\]")
+_LEAF_LIST = re.compile(r"\[\n[^\[\]{}\"]*\]")  # the line break keeps out what stands inside a text
 
 
 @dataclass(frozen=True, eq=False)

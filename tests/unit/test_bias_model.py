@@ -86,6 +86,13 @@ def test_the_files_are_readable(model, tmp_path):
     assert longest > 40  # numbers of a list share a line
 
 
+def test_texts_are_kept_as_they_are(tmp_path):
+    content = {"path": "/data/[raw  2024]/a", "numbers": [1, None], "texts": ["[ 1,  2 ]"]}
+    write_json(tmp_path / "a", content)
+    assert read_json(tmp_path / "a") == content
+    assert '"numbers": [ 1, null ]' in (tmp_path / "a").read_text()
+
+
 def test_json_is_the_same_bytes_for_the_same_content(tmp_path):
     write_json(tmp_path / "a", {"b": [1, 2.5], "a": {"d": None, "c": ["x, [y]", True]}})
     write_json(tmp_path / "b", {"a": {"c": ["x, [y]", True], "d": None}, "b": [1, 2.5]})

@@ -93,4 +93,4 @@ def test_a_read_only_installation_uses_the_kernels_it_ships(tmp_path: Path) -> N
     assert backend == "numba"
     assert hits == "1"
     assert run(FIT).split()[2] == bits
-    assert not list((tmp_path / "home").rglob("*.nbi")) if (tmp_path / "home").exists() else True
+    assert not list(tmp_path.joinpath("home").rglob("*.nbi"))
