@@ -5,15 +5,22 @@ include { TUNE            } from './modules/tune/main'
 include { BIAS_CORRECTION } from './workflows/bias_correction'
 include { PROVENANCE      } from './modules/provenance/main'
 
+// A path as it is written: brackets and stars are no pattern.
+def asFile(path) {
+    return file(path, glob: false)
+}
+
 // Files that the samplesheet names, as [cell: path]. They are staged for CHECK_INPUT, since a container sees nothing else.
 def filesNamedIn(samplesheet) {
     // An empty file has no header to split by; CHECK_INPUT says so.
-    def rows = samplesheet.text.trim() ? samplesheet.splitCsv(header: true, strip: true) : []
+    def rows = samplesheet.text.trim() ? samplesheet.splitCsv(header: true, strip: true, quote: '"') : []
     def cells = rows
+        // A byte order mark sticks to the first column's name, and keeps its quotes there.
+        .collect { row -> row.collectEntries { column, cell -> [column.replaceAll('[\uFEFF"]', ''), cell] } }
         .collectMany { row -> ['image', 'mask', 'sections'].collect { column -> row[column] } }
         .findAll { cell -> cell }
         .unique()
-    return cells.collectEntries { cell -> [cell, file(cell.contains('://') ? cell : samplesheet.resolveSibling(cell))] }
+    return cells.collectEntries { cell -> [cell, asFile(cell.contains('://') ? cell : samplesheet.resolveSibling(cell))] }
 }
 
 // Hard links fail across file systems and bind mounts of one, so one is tried where it matters.
@@ -38,7 +45,7 @@ def hardLinksWork(source, destination) {
 
 // Image files (SIF) are known by their digest; other images have one in their name, if that is pinned.
 def digestOfImageFile(container) {
-    return container.startsWith('/') && file(container).exists() ? ['sha256sum', container].execute().text.tokenize(' ').first() : ''
+    return container.startsWith('/') && asFile(container).exists() ? ['sha256sum', container].execute().text.tokenize(' ').first() : ''
 }
 
 // Nextflow asks for a job array before it looks at the inputs of its tasks: with what the largest of the batch needs.
@@ -65,19 +72,30 @@ def traced(text) {
     return text.isNumber() ? text.toDouble() : 0.0
 }
 
-// What each kind of task took, from the trace: a line a process.
-def whatWasSpent(trace) {
-    if (!trace.exists()) {
-        return 'No trace was written: nothing is known of what was spent'
+// Tasks that failed for good and what they said last (`error: ...` of a script that ended by itself).
+def whatFailed(tasks) {
+    def failed = tasks.groupBy { task -> task.name }.values()
+        .collect { attempts -> attempts.last() }
+        .findAll { task -> task.status == 'FAILED' }
+    def lines = failed.collect { task ->
+        def log = asFile("${task.workdir}/.command.err")
+        def said = log.exists() ? log.readLines().findAll { line -> line.trim() } : []
+        def last = (said.findAll { line -> line.startsWith('error: ') } ?: said ?: ['']).last()
+        "  ${task.name.tokenize(':').last()}: exit status ${task.exit}; ${last ?: 'nothing was said'} [${task.workdir}]"
     }
-    def lines = trace.splitCsv(header: true, sep: '\t')
+    return (['What failed:'] + lines).join('\n')
+}
+
+// What each kind of task took: a line a process.
+def whatWasSpent(tasks) {
+    def lines = tasks
         .groupBy { task -> task.name.tokenize(' ').first().tokenize(':').last() }
-        .collect { name, tasks ->
-            def cpu = tasks.collect { task -> traced(task.realtime) * traced(task['%cpu']) / 1e5 }.sum()
-            def memory = tasks.collect { task -> traced(task.peak_rss) / 2 ** 20 }.max()
-            def read = tasks.collect { task -> traced(task.rchar) / 1e9 }.sum()
-            def written = tasks.collect { task -> traced(task.wchar) / 1e9 }.sum()
-            String.format('%-13s %5d  %10.1f  %11.0f  %8.2f  %10.2f', name, tasks.size(), cpu, memory, read, written)
+        .collect { name, alike ->
+            def cpu = alike.collect { task -> traced(task.realtime) * traced(task['%cpu']) / 1e5 }.sum()
+            def memory = alike.collect { task -> traced(task.peak_rss) / 2 ** 20 }.max()
+            def read = alike.collect { task -> traced(task.rchar) / 1e9 }.sum()
+            def written = alike.collect { task -> traced(task.wchar) / 1e9 }.sum()
+            String.format('%-13s %5d  %10.1f  %11.0f  %8.2f  %10.2f', name, alike.size(), cpu, memory, read, written)
         }
     def heading = String.format('%-13s %5s  %10s  %11s  %8s  %10s', 'process', 'tasks', 'CPU s', 'memory MiB', 'read GB', 'written GB')
     return (['What was spent (memory: of the largest task):', heading] + lines).join('\n')
@@ -92,11 +110,11 @@ workflow {
     if (!params.input || !params.outdir) {
         error("Give --input (a samplesheet) and --outdir (a folder for the results); --help lists all parameters")
     }
-    def samplesheet = file(params.input, checkIfExists: true)
+    def samplesheet = file(params.input, checkIfExists: true, glob: false)
     def named = filesNamedIn(samplesheet)
     def staged = named.findAll { _cell, path -> path.exists() }
     def publish_mode = params.publish_mode == 'auto'
-        ? (hardLinksWork(workflow.workDir, file(params.outdir)) ? 'link' : 'copy')
+        ? (hardLinksWork(workflow.workDir, asFile(params.outdir)) ? 'link' : 'copy')
         : params.publish_mode
     System.setProperty('linumpy.publish_mode', publish_mode.toString())
 
@@ -125,12 +143,12 @@ workflow {
     TUNE(
         acquisitions
             .filter { plan -> plan.tune }
-            .map { plan -> [plan.id, plan.tune, file(plan.image), plan.mask ? file(plan.mask) : []] }
+            .map { plan -> [plan.id, plan.tune, asFile(plan.image), plan.mask ? asFile(plan.mask) : []] }
     )
     BIAS_CORRECTION(acquisitions.filter { plan -> !plan.tune })
     BIAS_CORRECTION.out.unfinished.subscribe { names ->
         if (names) {
-            log.error("Not finished: ${names.join(', ')}. The tasks named above say why; the other acquisitions are complete.")
+            log.error("Not finished: ${names.join(', ')}. Why is told at the end; the other acquisitions are complete.")
         }
     }
 
@@ -142,9 +160,10 @@ workflow {
         sort: { file -> file.parent.name },
     )
 
+    // Nothing corrected is nothing to describe: a crate that earlier results have stays.
     PROVENANCE(
         CHECK_INPUT.out.info,
-        BIAS_CORRECTION.out.digests.toSortedList { a, b -> a.parent.name <=> b.parent.name },
+        BIAS_CORRECTION.out.digests.toSortedList { a, b -> a.parent.name <=> b.parent.name }.filter { files -> files },
         file("${projectDir}/main.nf"),
     )
 
@@ -154,9 +173,16 @@ workflow {
         .collectFile(name: 'software_versions.tsv', storeDir: "${params.outdir}/pipeline_info", sort: true, newLine: true)
 
     workflow.onComplete = {
-        log.info(whatWasSpent(file("${params.outdir}/pipeline_info/trace.tsv")))
-        if (workflow.success && workflow.stats.ignoredCount == 0) {
-            log.info("Results: ${params.outdir} (index.html leads to the report of each acquisition)")
+        def trace = asFile("${params.outdir}/pipeline_info/trace.tsv")
+        def tasks = trace.exists() ? trace.splitCsv(header: true, sep: '\t') : []
+        log.info(whatWasSpent(tasks))
+        if (workflow.stats.ignoredCount > 0) {
+            log.error(whatFailed(tasks))
+        }
+        else if (workflow.success) {
+            def tuned = params.tune.toString() == 'true'
+            def page = tuned ? 'tuning.html of each acquisition' : 'index.html leads to the report of each acquisition'
+            log.info("Results: ${params.outdir} (${page})")
         }
     }
 }

@@ -21,10 +21,11 @@ workflow BIAS_CORRECTION {
     acquisitions // plan of each acquisition, as linumpy.plan.acquisition writes it
 
     main:
-    images = acquisitions.map { plan -> [plan.id, file(plan.image)] }
+    images = acquisitions.map { plan -> [plan.id, file(plan.image, glob: false)] }
+    given_masks = acquisitions.map { plan -> [plan.id, plan.mask ? file(plan.mask, glob: false) : []] }
 
     TISSUE_MASK(
-        acquisitions.map { plan -> [plan.id, plan.tissue_mask, file(plan.image), plan.mask ? file(plan.mask) : []] }
+        acquisitions.map { plan -> [plan.id, plan.tissue_mask] }.join(images).join(given_masks)
     )
 
     N4_SECTION(

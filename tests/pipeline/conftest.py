@@ -89,10 +89,18 @@ def launch(pipeline: Path) -> Launch:
     if nextflow is None:
         pytest.skip("no Nextflow here; `make setup` brings it")
 
-    def run(folder: Path, *arguments: str | Path, parser: str = "v1", config: str = "", status: int | None = 0) -> Run:
+    def run(
+        folder: Path,
+        *arguments: str | Path,
+        parser: str = "v1",
+        config: str = "",
+        status: int | None = 0,
+        outdir: str | None = "results",
+    ) -> Run:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "test.config").write_text(CONFIG + config)
-        command = [nextflow, "run", pipeline, "-ansi-log", "false", "-c", "test.config", "--outdir", "results"]
+        command = [nextflow, "run", pipeline, "-ansi-log", "false", "-c", "test.config"]
+        command += ["--outdir", outdir] if outdir else []
         done = subprocess.run(
             [str(word) for word in (*command, *arguments)],
             cwd=folder,

@@ -4,6 +4,7 @@ Runs are shared: a module's fixture is one run of several acquisitions, which th
 """
 
 import contextlib
+import csv
 import json
 import os
 import re
@@ -116,7 +117,7 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     write_ome_zarr(folder / "uneven.ome.zarr", uneven_acquisition().volume, translation=(5, 50, 70))
     write_sections(folder / "uneven_sections.csv", UNEVEN_SECTIONS)
-    spaced = folder / "a folder" / "my image.ome.zarr"
+    spaced = folder / "a folder" / "my {image} [1].ome.zarr"
     spaced.parent.mkdir()
     write_ome_zarr(spaced, small_acquisition().volume, version="0.4", chunks=(5, 20, 30))
     write_ome_zarr(folder / "a folder" / "my mask.ome.zarr", small_acquisition().tissue_mask)
@@ -130,7 +131,7 @@ def inputs(tmp_path_factory):
 
 ROWS = {
     "uneven": {"image": "uneven.ome.zarr", "sections": "uneven_sections.csv"},
-    "spaced": {"image": "a folder/my image.ome.zarr", "mask": "a folder/my mask.ome.zarr", "n_sections": 3},
+    "spaced": {"image": "a folder/my {image} [1].ome.zarr", "mask": "a folder/my mask.ome.zarr", "n_sections": 3},
     "odd": {"image": "odd.ome.zarr", "n_sections": 3},
     "sixteen": {"image": "sixteen.ome.zarr", "n_sections": 3},
 }
@@ -168,7 +169,7 @@ def test_the_pipeline_is_the_api(batch):
     np.testing.assert_allclose(corrected.translation, (5, 50, 70))
 
 
-def test_a_mask_of_the_users_own_and_paths_with_spaces(batch):
+def test_a_mask_of_the_users_own_and_paths_with_spaces_and_brackets(batch):
     acquisition = small_acquisition()
     assert_is_the_api(batch.outdir / "spaced", acquisition.volume, 3, mask=acquisition.tissue_mask)
 
@@ -212,7 +213,7 @@ def test_provenance(batch, inputs):
     assert parameters["n_iterations"] == [8, 8]
     assert parameters["strength"] == 1.0
     images = {entry["acquisition"]: entry for entry in read_json(info / "inputs.json")}
-    assert images["spaced"]["image"].endswith(str(inputs / "a folder" / "my image.ome.zarr"))
+    assert images["spaced"]["image"].endswith(str(inputs / "a folder" / "my {image} [1].ome.zarr"))
     versions = {line.split("\t")[0] for line in (info / "software_versions.tsv").read_text().splitlines()}
     assert {"CHECK_INPUT", "TISSUE_MASK", "N4_SECTION", "N4_GLOBAL", "CORRECT", "ASSEMBLE", "REPORT"} <= versions
 
@@ -224,12 +225,21 @@ def test_inputs_are_left_as_they_are(batch, inputs):
     np.testing.assert_array_equal(open_image(inputs / "uneven.ome.zarr").read(), uneven_acquisition().volume)
 
 
+SPREADSHEET = ("image", "acquisition", "n_sections", "sections", "mask")
+
+
 @pytest.fixture(scope="module")
 def by_file(launch, inputs, tmp_path_factory):
-    """The other parser, parameters from a file, and the work cut as the stage itself likes."""
+    """The other parser, parameters in a file, a samplesheet that a spreadsheet saved, work cut as the stage likes."""
     folder = tmp_path_factory.mktemp("by_file")
+    rows = [
+        [({"acquisition": name} | ROWS[name]).get(column, "") for column in SPREADSHEET]
+        for name in ("uneven", "spaced")
+    ]
+    with (inputs / "spreadsheet.csv").open("w", newline="", encoding="utf-8-sig") as stream:
+        csv.writer(stream, quoting=csv.QUOTE_ALL).writerows([SPREADSHEET, *rows])
     parameters = SETTINGS | {"n_iterations": [8, 8], "shrink_factor": [2, 2, 2], "depth_profile": False}
-    parameters["input"] = str(sheet(inputs, "uneven", "spaced"))
+    parameters["input"] = str(inputs / "spreadsheet.csv")
     (folder / "params.json").write_text(json.dumps(parameters))
     return launch(folder, "-params-file", "params.json", parser="v2")
 
@@ -337,9 +347,9 @@ def test_what_fails_is_named_and_the_run_fails(failures):
     assert re.search(r"TISSUE_MASK \(broken\).*terminated with an error", failures.output)
     assert re.search(r"CORRECT \(slabs 64-70\).*terminated with an error", failures.output)
     assert "Not finished: broken, slabs" in failures.output
-    (broken,) = [task for task in failures.tasks() if task["name"].endswith("TISSUE_MASK (broken)")]
-    (log,) = (failures.folder / "work").glob(f"{broken['hash']}*/.command.err")
-    assert re.search(r"broken.ome.zarr/s0/c/1/0/0: .*truncated", log.read_text())
+    why = failures.output.partition("What failed:")[2]
+    assert re.search(r"TISSUE_MASK \(broken\): exit status 1; .*broken.ome.zarr/s0/c/1/0/0: .*truncated.*/work/", why)
+    assert re.search(r"CORRECT \(slabs 64-70\): exit status 3; nothing was said .*/work/", why)
 
 
 def test_the_others_are_complete(failures):
@@ -405,23 +415,44 @@ def test_a_samplesheet_that_is_none(launch, tmp_path, content, message):
 
 
 def test_help_and_what_is_needed(launch, tmp_path):
-    helped = launch(tmp_path, "--help")
+    helped = launch(tmp_path, "--help", outdir=None)
     for name, prop in properties_of(json.loads((REPOSITORY / "nextflow_schema.json").read_text())).items():
         assert f"--{name} " in helped.output
         assert prop["description"] in helped.output
-    bare = launch(tmp_path, parser="v2", status=None)
+    bare = launch(tmp_path, parser="v2", status=None, outdir=None)
     assert bare.status != 0
     assert "--input" in bare.output
+    assert not (tmp_path / "pipeline_info").exists()
 
 
-@pytest.mark.parametrize("parser", ["v1", "v2"])
-def test_stub_run(launch, inputs, tmp_path, parser):
-    samplesheet = sheet(inputs, "uneven")
-    run = launch(tmp_path, "-stub-run", "--input", samplesheet, *options(slab_planes=64, **SETTINGS), parser=parser)
+@pytest.mark.parametrize(("parser", "profile"), [("v1", "gpu"), ("v2", "standard")])
+def test_stub_run(launch, inputs, tmp_path, parser, profile):
+    run = launch(
+        tmp_path,
+        *("-stub-run", "-profile", profile, "--input", sheet(inputs, "uneven")),
+        *options(slab_planes=64, **SETTINGS),
+        parser=parser,
+        config="process { withName: 'CHECK_INPUT' { beforeScript = { task.attempt == 1 ? 'exit 137' : '' } } }",
+    )
+    assert [task["status"] for task in run.tasks() if task["process"] == "CHECK_INPUT"] == ["FAILED", "COMPLETED"]
     assert count(run, "CORRECT", "uneven") == 3
     for result in ("corrected.ome.zarr", "mask.ome.zarr", "bias", "report.html", "metrics.json"):
         assert (run.outdir / "uneven" / result).exists()
     assert (run.outdir / "index.html").exists()
+    on_gpu = {task["process"] for task in run.tasks() if task["container"].endswith("-cuda")}
+    assert on_gpu == ({"TISSUE_MASK", "N4_SECTION", "N4_GLOBAL"} if profile == "gpu" else set())
+
+
+def test_tuning_corrects_nothing_and_describes_nothing(launch, inputs, tmp_path):
+    settings = ("-stub-run", "--input", sheet(inputs, "uneven", "sixteen"), "--tune", "true")
+    run = launch(tmp_path, *settings)
+    assert sorted(path.name for path in run.outdir.iterdir()) == ["pipeline_info", "sixteen", "uneven"]
+    assert re.search(r"Results: results \(tuning.html", run.output)
+    fail = "process { withName: 'TUNE' { beforeScript = { id == 'sixteen' ? 'exit 3' : '' } } }"
+    failed = launch(tmp_path, *settings, config=fail, status=None)
+    assert failed.status != 0
+    assert re.search(r"What failed:\s+TUNE \(sixteen\): exit status 3", failed.output)
+    assert "Results:" not in failed.output
 
 
 def test_job_arrays_ask_for_the_memory_of_the_largest_task(launch, inputs, tmp_path, monkeypatch):
