@@ -49,5 +49,5 @@ bench: setup  ## the figures of the README and docs
 images:       ## CPU and CUDA images and their SIFs into build/images
 	containers/build.sh
 
-clean:        ## remove what the other targets made, .venv excepted
-	rm -rf build results .nextflow .nextflow.log* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:        ## remove what the other targets made; .venv and your runs (work, results, .nextflow) stay
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
