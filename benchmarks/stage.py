@@ -6,9 +6,8 @@ Builds serial acquisitions of 64, 256 and 1024 planes of 1024 x 1024 voxels (0.2
 stage on each through Nextflow at shrink factor 4, and in the same run the floor (`benchmarks.stage_floor`) and, on the
 smallest, the recipe in memory (`benchmarks.stage_in_memory`). CPU time, peak memory and bytes are those of the kernel,
 as every task logs them in its last line; the time to start Python is told apart. Floor and stage are run by turns,
-`--repeats` times, and the least time of each counts: what a machine shared with others adds differs from run to run
-(in a virtual machine, first the pages of memory that the host has taken back). Prints Markdown: a table, and what the
-targets ask for. With `--before`, an older checkout is run on the 4x too, and both are told as Nextflow traced them.
+`--repeats` times, and medians count: what a machine shared with others adds differs from run to run (in a virtual
+machine, first the pages of memory that the host has taken back). Prints Markdown: a table, and what the targets ask for. With `--before`, an older checkout is run on the 4x too, and both are told as Nextflow traced them.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import csv
 import os
 import re
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -69,9 +69,14 @@ class Spent:
         self.written_mb += written
 
 
-def least(runs: Sequence[Spent]) -> Spent:
-    """Return the run of least CPU time, with the largest memory of all."""
-    return replace(min(runs, key=lambda one: one.cpu), memory_mib=max(one.memory_mib for one in runs))
+def middle(runs: Sequence[Spent]) -> Spent:
+    """Return the medians of CPU time, with the largest memory of all."""
+    return replace(
+        runs[0],
+        cpu=statistics.median(one.cpu for one in runs),
+        start=statistics.median(one.start for one in runs),
+        memory_mib=max(one.memory_mib for one in runs),
+    )
 
 
 def run(*command: object) -> str:
@@ -170,20 +175,21 @@ def measure(scratch: Path, name: str, repeats: int, in_memory_planes: int) -> li
         done = run_stage(scratch, name, sheet_of(scratch, name), "--shrink_factor", "4")
         stages.append(spent_in(done.folder))
         times.append(done.seconds)
-    floor, seconds = least(floors), min(times)
-    spent = {process: least([stage[process] for stage in stages]) for process in sorted(stages[0], key=_ORDER.index)}
+    floor, seconds = middle(floors), statistics.median(times)
+    spent = {process: middle([stage[process] for stage in stages]) for process in sorted(stages[0], key=_ORDER.index)}
     output_mb = stored_mb(scratch / f"run_{name}/results/{name}/corrected.ome.zarr")
     level_0_mb = stored_mb(image / "0")
     rows = [_row(f"{name} {process}", one, voxels) for process, one in spent.items()]
     rows.append(_row(f"{name} floor", floor, voxels))
     full = [spent[process] for process in FULL_RESOLUTION]
+    ratios = sorted(_full(stage) / one.cpu for stage, one in zip(stages, floors, strict=True))
     work, fits = _full(spent), sum(spent[process].cpu for process in FITS)
     everything = sum(one.cpu + one.start for one in spent.values())
     tasks = sum(one.tasks for one in spent.values())
     read, written = sum(one.read_mb for one in full), sum(one.written_mb for one in full)
     notes = [
-        f"{name}: full-resolution work {work:.1f} s of CPU, {work / floor.cpu:.2f} x the floor's (in the runs "
-        f"{', '.join(f'{_full(stage) / one.cpu:.2f}' for stage, one in zip(stages, floors, strict=True))}); fits "
+        f"{name}: full-resolution work {work:.1f} s of CPU, {statistics.median(ratios):.2f} x the floor's (in the "
+        f"runs {', '.join(f'{ratio:.2f}' for ratio in ratios)}); fits "
         f"{fits / voxels * 1e9:.1f} ns a voxel; read {read / level_0_mb:.2f} x the stored image ({level_0_mb:.0f} MB), "
         f"written {written / output_mb:.2f} x the output ({output_mb:.0f} MB); largest task "
         f"{max(one.memory_mib for one in spent.values())} MiB; all {tasks} tasks {everything:.1f} s of CPU, of which "
@@ -253,7 +259,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, default=Path("build/bench"), help="folder for images and runs")
     parser.add_argument("--sizes", nargs="+", choices=list(PLANES), default=list(PLANES))
-    parser.add_argument("--repeats", type=int, default=3, help="runs of floor and stage; the least of each counts")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of floor and stage, by turns; medians count")
     parser.add_argument("--before", type=Path, help="an older checkout, its kernels compiled, to compare the 4x with")
     parser.add_argument(
         "--in_memory_planes", type=int, default=64, help="planes of the 1x that the plain recipe gets; 0: none"
@@ -270,7 +276,7 @@ def main(argv: list[str] | None = None) -> int:
     chunks = PyramidLayout.plan((256, *PLANE), "float32", (1, 1, 1)).levels[0]
     text = "\n".join(
         [
-            f"{machine()}; chunks {chunks.chunks}, shards {chunks.shards}, two threads a task; least of "
+            f"{machine()}; chunks {chunks.chunks}, shards {chunks.shards}, two threads a task; medians of "
             f"{args.repeats} runs.",
             "",
             "| what | tasks | CPU s | CPU ns/voxel | to start, CPU s | peak MiB | read MB | written MB |",
