@@ -7,7 +7,8 @@ stage on each through Nextflow at shrink factor 4, and in the same run the floor
 smallest, the recipe in memory (`benchmarks.stage_in_memory`). CPU time, peak memory and bytes are those of the kernel,
 as every task logs them in its last line; the time to start Python is told apart. Floor and stage are run by turns,
 `--repeats` times, and medians count: what a machine shared with others adds differs from run to run (in a virtual
-machine, first the pages of memory that the host has taken back). Prints Markdown: a table, and what the targets ask for. With `--before`, an older checkout is run on the 4x too, and both are told as Nextflow traced them.
+machine, first the pages of memory that the host has taken back). Prints Markdown: a table, and what the targets ask
+for. With `--before`, an older checkout is run on the 4x too, and both are told as Nextflow traced them.
 """
 
 from __future__ import annotations
