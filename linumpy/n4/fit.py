@@ -194,7 +194,7 @@ def _iterate(
 ) -> tuple[npt.NDArray[np.float32], list[Level]]:
     """Run the levels and return the control points of the log bias field with their record."""
     bases = [bspline.fit_basis(n, cp) for n, cp in zip(shape, n_control_points, strict=True)]
-    field = passes.xp.zeros([basis.n_control_points for basis in bases])
+    field = passes.xp.zeros(tuple(basis.n_control_points for basis in bases))
     constant = [n == 1 for n in shape]
     levels = []
     for level, limit in enumerate(n_iterations):

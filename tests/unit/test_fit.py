@@ -293,9 +293,10 @@ class TestLevels:
         assert fit.lattice.origin_mm == (1, 2, 3)
         assert fit.lattice.extent_mm == pytest.approx((0.8, 5.0, 10.2))
 
-    def test_progress_is_told(self, image: np.ndarray) -> None:
+    @pytest.mark.parametrize("backend", ["cpu", "numpy", "native"])
+    def test_progress_is_told(self, image: np.ndarray, backend: str) -> None:
         told: list[tuple[int, int, float]] = []
-        fit = fit_log_bias_field(image, None, progress=lambda *news: told.append(news), **POINTS)
+        fit = fit_log_bias_field(image, None, backend=backend, progress=lambda *news: told.append(news), **POINTS)
         expected = [(i, j, c) for i, level in enumerate(fit.levels) for j, c in enumerate(level.history)]
         assert told == expected
 

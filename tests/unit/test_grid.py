@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linumpy.n4.grid import SampleGrid, n_control_points
+from linumpy.n4.grid import SampleGrid, as_whole, n_control_points
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 11, 12, 16, 21)
 
@@ -57,6 +57,18 @@ def test_control_points_come_from_the_extent_of_the_volume() -> None:
 def test_refuses_impossible_factors(factor: object) -> None:
     with pytest.raises(ValueError, match="shrink_factor is"):
         SampleGrid.of((10, 10, 10), factor)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [3, 3.0, np.uint8(3), np.float32(3)])
+def test_whole_numbers_of_any_type(value: object) -> None:
+    number = as_whole(value, "n", 3)
+    assert (number, type(number)) == (3, int)
+
+
+@pytest.mark.parametrize("value", [2, 3.5, -3, float("nan"), float("inf"), "3", None, [3]])
+def test_refuses_what_is_not_a_whole_number(value: object) -> None:
+    with pytest.raises(ValueError, match=r"^n is .*; give a whole number of at least 3$"):
+        as_whole(value, "n", 3)
 
 
 def test_refuses_impossible_distances() -> None:
