@@ -129,7 +129,7 @@ def example(
         "warnings": [
             {
                 "code": "empty-section",
-                "message": "no tissue was found; its voxels are left as they are",
+                "message": "no tissue was found; it takes no part in the fits",
                 "section": s,
             }
             for s in (row["index"] for row in sections if row["empty"])

@@ -258,7 +258,7 @@ def _warnings(
     if tissue_fraction == 0:
         return [warning("no_tissue", "no tissue was found anywhere: the voxels are written as they were")]
     found = [
-        warning("empty_section", "no tissue was found in this section: it keeps its voxels", section["index"])
+        warning("empty_section", "no tissue was found; it takes no part in the fits", section["index"])
         for section in sections
         if section["empty"] and not tissue["sections"]  # the mask's own checks say so, where it was not given
     ]

@@ -247,23 +247,27 @@ def _lead(metrics: Metrics) -> list[str]:
         f"N4 bias-field correction was fitted to {_MODES.get(metrics['mode'], metrics['mode'])}, with "
         f"{_BACKENDS.get(metrics['backend'], metrics['backend'])}, on the "
         f"{_percent(metrics['tissue_fraction'], 0)} of the voxels that are tissue.",
-        *_besides(metrics["parameters"], metrics["mode"]),
+        *_besides(metrics),
     ]
 
 
-def _besides(parameters: Mapping[str, Any], mode: str) -> list[str]:
+def _besides(metrics: Metrics) -> list[str]:
     """Say what was done besides N4, and how the field was applied."""
+    parameters, dtype = metrics["parameters"], metrics["image"]["dtype"]
     sentences = []
-    if parameters.get("depth_profile") and mode != "global":
+    if parameters.get("depth_profile") and metrics["mode"] != "global":
         sentences.append("The decay along each section's depth was measured first.")
     if parameters.get("harmonise") == "gain":
         sentences.append("Each section got one gain, so that brightness runs on across the cuts.")
     strength = parameters.get("strength", 1)
     mixed = "" if strength == 1 else f" at a strength of {strength:g}"
     sentences.append(f"The field that was found was divided out of every voxel{mixed}.")
-    zeroed = parameters.get("zero_outside_mask")
-    sentences.append("Voxels outside the tissue were set to 0." if zeroed else "Nothing else was changed.")
-    return sentences
+    changes = []
+    if parameters.get("zero_outside_mask"):
+        changes.append("Voxels outside the tissue were set to 0.")
+    if parameters.get("output_dtype") == "input" and dtype != "float32":
+        changes.append(f"The result was rounded and clipped to {dtype}.")
+    return sentences + (changes or ["Nothing else was changed."])
 
 
 def _tiles(metrics: Metrics) -> list[dict[str, Any]]:

@@ -157,6 +157,29 @@ def test_table_holds_the_numbers(page, demo):
     assert "60\u00a0×\u00a070\u00a0×\u00a081 voxels" in page.text
 
 
+@pytest.mark.parametrize(
+    ("parameters", "said", "not_said"),
+    [
+        ({"output_dtype": "float32"}, "Nothing else was changed.", "rounded"),
+        ({"output_dtype": "input"}, "The result was rounded and clipped to uint16.", "Nothing else"),
+        ({"output_dtype": "input", "zero_outside_mask": True}, "set to 0. The result was rounded", "Nothing else"),
+    ],
+)
+def test_what_was_done_to_the_voxels_is_said(demo, parameters, said, not_said):
+    metrics, pictures = demo
+    of_integers = metrics | {"image": metrics["image"] | {"dtype": "uint16"}}
+    text = " ".join(Page(render_report(of_integers | {"parameters": parameters}, pictures)).text.split())
+    assert said in text
+    assert not_said not in text
+
+
+def test_an_empty_section_is_not_said_to_keep_its_voxels():
+    # The field of the whole stack is divided out of it, too.
+    text = Page(render_report(*special("many thin sections"))).text
+    assert "no tissue, not fitted" in text
+    assert "left as" not in text
+
+
 def test_before_and_after_share_one_scale():
     ramp = np.linspace(0, 100, 64, dtype=np.float32).reshape(8, 8)
     picture = Picture(ramp, np.ones_like(ramp), 0.5 * ramp, (0.1, 0.1), "yx", "z = 0")
