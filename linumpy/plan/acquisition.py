@@ -150,14 +150,11 @@ def plan_acquisition(
             f"{row.where}: mask has shape {mask.shape}, image {image.shape} (z, y, x); give a mask on the image's grid"
         )
     missing = attempt("image", lambda: missing_chunks(image))
-    warnings = []
-    if missing is not None and missing.n_missing:
-        message = f"{missing.n_missing} of {missing.n_chunks} chunks are not there and read as the fill value"
-        if parameters["missing_chunks"] == "error":
-            faults.append(
-                f"{row.where}: image: {message}; copy the store again, or let them pass with --missing_chunks warn"
-            )
-        warnings.append({"code": "missing_chunks", "message": message, "section": None})
+    if missing is not None and missing.n_missing and parameters["missing_chunks"] == "error":
+        faults.append(
+            f"{row.where}: image: {missing.n_missing} of {missing.n_chunks} chunks are not there and read as the fill "
+            "value; copy the store again, or let them pass with --missing_chunks warn"
+        )
     if faults or sections is None:
         return None, None, faults
     fingerprints = [attempt("image", lambda: fingerprint(files.find(row.image)))]
@@ -167,7 +164,7 @@ def plan_acquisition(
         return None, None, faults
     small = parameters["preview"] or parameters["tune"]
     view = (stand_in if small else full_image)(image, sections, parameters)
-    plan = _plan(row, files, view, warnings, missing.n_missing, [code, *fingerprints])
+    plan = _plan(row, files, view, missing.n_missing, [code, *fingerprints])
     if parameters["tune"]:
         of_correction = {entry.name for entry in fields(CorrectionParameters)}
         plan["tune"] |= {
@@ -193,7 +190,6 @@ def _plan(
     row: Row,
     files: StagedFiles,
     view: StandIn,
-    warnings: list[dict[str, Any]],
     n_missing: int,
     origin: list[str],
 ) -> dict[str, Any]:
@@ -204,8 +200,13 @@ def _plan(
     choices = {"per_section": [section_choice], "global": [stack_choice]}.get(
         parameters["mode"], [section_choice, stack_choice]
     )
-    warnings = [*view.warnings, *warnings] + [
-        {"code": "lattice", "message": message, "section": None} for choice in choices for message in choice.warnings
+    warnings = [
+        *view.warnings,
+        *(
+            {"code": "lattice", "message": message, "section": None}
+            for choice in choices
+            for message in choice.warnings
+        ),
     ]
     selection = {
         "channel": "" if image.channel is None else image.channel,

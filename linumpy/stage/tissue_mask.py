@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from linumpy.intensity.bias_model import write_json
 from linumpy.intensity.mask_plan import MaskSettings
 from linumpy.intensity.tissue_mask import SectionMask, mask_warnings, stream_tissue_mask
+from linumpy.io.chunks import missing_chunks
 from linumpy.io.digest import VolumeDigest
 from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
@@ -80,6 +81,7 @@ def write_tissue_mask(
         shard_depth=16,
     )
     tissue_per_plane: list[int] = []
+    holes = _Holes(image)
     progress = Progress(logger, "tissue mask", image.shape[0], "planes")
     mask = create_pyramid(
         output_mask,
@@ -93,6 +95,7 @@ def write_tissue_mask(
             samples.add("mask", z_start, block)
             tissue_per_plane += [int(np.count_nonzero(plane)) for plane in block]
             builder.add(z_start, 0, 0, block)
+            holes.add(z_start, block)
             progress.advance(len(block))
     builder.close()
     write_json(
@@ -102,7 +105,7 @@ def write_tissue_mask(
             "voxels": {"total": int(np.prod(image.shape)), **asdict(tap.counts)},
             "planes": {"tissue": tissue_per_plane},
             "sections": [asdict(section) for section in found],
-            "warnings": mask_warnings(found),
+            "warnings": [*holes.warnings(), *mask_warnings(found)],
             "digests": {f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
         },
     )
@@ -157,6 +160,45 @@ class _Tap:
         if block.dtype.kind != "u":
             self.counts.negative += int(np.count_nonzero(block < 0))
         self.counts.zero += block.size - int(np.count_nonzero(block))
+
+
+class _Holes:
+    """Chunks of the image that are not stored, and whether their neighbours hold tissue, as the mask comes by.
+
+    Zarr leaves chunks of zeros out, so far from tissue they mean nothing; beside tissue they may be lost.
+    """
+
+    def __init__(self, image: Image) -> None:
+        missing = missing_chunks(image) if type(image) is Image else None  # a sampled image has other chunks
+        self._image = image
+        self._lost = np.zeros(missing.grid if missing else (0, 0, 0), bool)
+        if missing:
+            self._lost[tuple(missing.indices.T)] = True
+        self._tissue = np.zeros_like(self._lost)
+
+    def add(self, z_start: int, block: NDArray[np.bool_]) -> None:
+        if not self._lost.any():
+            return
+        depth, *across = self._image.chunks
+        for axis, (n, chunk) in enumerate(zip(self._image.shape[1:], across, strict=True), start=1):
+            block = np.logical_or.reduceat(block, range(0, n, chunk), axis=axis)
+        for z, plane in enumerate(block, start=z_start):
+            self._tissue[z // depth] |= plane
+
+    def warnings(self) -> list[dict[str, Any]]:
+        there = np.pad(self._tissue & ~self._lost, 1)
+        beside = np.zeros_like(self._lost)
+        for axis in range(3):
+            for step in (-1, 1):
+                beside |= np.roll(there, step, axis)[1:-1, 1:-1, 1:-1]
+        n_beside = int(np.count_nonzero(beside & self._lost))
+        if not n_beside:
+            return []
+        message = (
+            f"{n_beside} of {np.count_nonzero(self._lost)} chunks that are not stored, and read as the fill value, lie "
+            "beside tissue; where the image is a copy, compare it with the original"
+        )
+        return [{"code": "missing_chunks", "message": message, "section": None}]
 
 
 def _in_runs(blocks: Iterable[tuple[int, NDArray[np.bool_]]], depth: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:

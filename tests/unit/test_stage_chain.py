@@ -388,6 +388,22 @@ def test_the_fit_is_bounded(tmp_path, small):
     assert sum("at most 1000 samples" in choice["why"] for choice in chosen) == 2
 
 
+def test_missing_chunks_far_from_tissue_are_only_counted(tmp_path):
+    volume = np.ones((12, 96, 96), np.float32)  # Zarr does not store chunks of zeros
+    volume[:, 70:90, 70:90] = small_acquisition().volume[:12, 12:32, 12:32] + 50
+    path = write_ome_zarr(tmp_path / "i.ome.zarr", volume, chunks=(6, 32, 32))
+    (path / "s0" / "c" / "1" / "0" / "1").unlink()
+    row = {"image": path, "n_sections": 2}
+    metrics = metrics_of(run_chain(tmp_path / "far", row, **SETTINGS))
+    assert metrics["missing_chunks"] == 1
+    assert "missing_chunks" not in {warning["code"] for warning in metrics["warnings"]}
+    for neighbour in ("1/1/2", "0/2/2"):
+        (path / "s0" / "c" / neighbour).unlink()
+    metrics = metrics_of(run_chain(tmp_path / "beside", row, **SETTINGS))
+    (warning,) = [warning for warning in metrics["warnings"] if warning["code"] == "missing_chunks"]
+    assert warning["message"].startswith("2 of 3 chunks")
+
+
 def test_missing_chunks_are_counted_or_refused(tmp_path):
     volume = small_acquisition().volume
     path = write_ome_zarr(tmp_path / "i.ome.zarr", volume, chunks=(7, 45, 52))
@@ -397,7 +413,7 @@ def test_missing_chunks_are_counted_or_refused(tmp_path):
     metrics = metrics_of(results)
     assert metrics["missing_chunks"] == 1
     assert metrics["warnings"][0]["code"] == "missing_chunks"
-    assert "1 of 3 chunks" in metrics["warnings"][0]["message"]
+    assert metrics["warnings"][0]["message"].startswith("1 of 1 chunks that are not stored")
     np.testing.assert_array_equal(open_image(results / "corrected.ome.zarr").read(7, 14), 0)
     with pytest.raises(InputError, match=r"image: 1 of 3 chunks .*--missing_chunks warn"):
         plan(tmp_path / "error", row, missing_chunks="error", **SETTINGS)
