@@ -88,6 +88,9 @@ def whatFailed(tasks) {
 
 // What each kind of task took: a line a process.
 def whatWasSpent(tasks) {
+    if (!tasks) {
+        return 'Nothing is known of what was spent: a trace is written where --outdir or -params-file give outdir'
+    }
     def lines = tasks
         .groupBy { task -> task.name.tokenize(' ').first().tokenize(':').last() }
         .collect { name, alike ->
