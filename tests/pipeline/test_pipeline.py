@@ -448,7 +448,7 @@ def test_tuning_corrects_nothing_and_describes_nothing(launch, inputs, tmp_path)
     run = launch(tmp_path, *settings)
     assert sorted(path.name for path in run.outdir.iterdir()) == ["pipeline_info", "sixteen", "uneven"]
     assert re.search(r"Results: results \(tuning.html", run.output)
-    fail = "process { withName: 'TUNE' { beforeScript = { id == 'sixteen' ? 'exit 3' : '' } } }"
+    fail = "process { withName: 'TUNE' { beforeScript = { task.tag == 'sixteen' ? 'exit 3' : '' } } }"
     failed = launch(tmp_path, *settings, config=fail, parser="v2", status=None)
     assert failed.status != 0
     assert re.search(r"What failed:\s+TUNE \(sixteen\): exit status 3", failed.output)
