@@ -42,12 +42,12 @@ def render_tuning(tuning: Tuning, tuned: Mapping[str, Any], name: str, voxel_siz
     # One intensity scale for all: what is brighter is brighter.
     white = float(np.percentile(np.nan_to_num(tuning.pictures_before["yx"]), 99.8)) or 1.0
     rows: list[dict[str, Any]] = [
-        {"name": "uncorrected", "parameters": "", "figures": tuning.before, "pictures": tuning.pictures_before}
+        {"name": "uncorrected", "parameters": [], "figures": tuning.before, "pictures": tuning.pictures_before}
     ]
     rows += [
         {
             "name": candidate.name,
-            "parameters": ", ".join(f"{key}: {json.dumps(value)}" for key, value in candidate.parameters.items()),
+            "parameters": [f"{key}: {json.dumps(value)}" for key, value in candidate.parameters.items()],
             "figures": candidate.figures,
             "pictures": candidate.pictures,
         }
