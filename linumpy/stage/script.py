@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import logging
 import resource
@@ -16,8 +17,9 @@ import linumpy
 from linumpy.intensity.sections import Sections
 
 # Imports and compiled kernels are objects by the hundred thousand that all stay: looking through them for garbage takes
-# a fifth of a script's start. So scripts import this module first, and garbage is looked for seldom.
+# a fifth of a script's start. So scripts import this module first, and garbage is looked for seldom, and not at the end.
 gc.set_threshold(200_000, 10, 10)
+atexit.register(gc.freeze)
 
 if TYPE_CHECKING:
     from linumpy.io.ome_zarr import Image
