@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 import linumpy
 from linumpy.intensity.sections import Sections
+from linumpy.n4 import target
 
 # Imports and compiled kernels are objects by the hundred thousand that all stay: looking through them for garbage takes
 # a fifth of a script's start, and another at its end. So scripts import this module first, and garbage is looked for
 # seldom, and not at all where the process ends.
 gc.set_threshold(200_000, 10, 10)
 atexit.register(gc.freeze)
+target.alone = True
 
 if TYPE_CHECKING:
     from linumpy.io.ome_zarr import Image

@@ -42,6 +42,21 @@ def run(code: str, **environment: str) -> str:
     return done.stdout
 
 
+def test_a_process_of_its_own_loads_no_linear_algebra() -> None:
+    code = """
+import sys
+from linumpy.n4 import target
+target.alone = {}
+from linumpy.n4 import compiled
+print("scipy.linalg" in sys.modules)
+"""
+    loaded, *fit = run(code.format(False) + FIT).split()
+    spared, *same_fit = run(code.format(True) + FIT + "from scipy.linalg import cython_blas").split()
+    assert (loaded, spared) == ("True", "False")
+    assert fit == same_fit
+    assert fit[:2] == ["numba", "1"]  # compiled before, not here
+
+
 @pytest.mark.usefixtures("unpinned")
 def test_this_machine_is_pinned() -> None:
     if target.missing_features():
