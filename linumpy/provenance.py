@@ -188,16 +188,22 @@ def _images(row: Mapping[str, Any], digest: str | None) -> Iterable[Entity]:
     """Yield the image of an acquisition, and its mask where one was given."""
     part = "".join(f" {axis} {row[axis]}" for axis in ("channel", "timepoint") if row[axis] is not None)
     shape = f"{' x '.join(map(str, row['shape']))} voxels (z, y, x)"
-    for role, fingerprint in zip(("image", "mask"), row["fingerprints"], strict=False):
-        is_image = role == "image"
-        yield {
-            "@id": _uri(row[role]),
-            "@type": "Dataset",
-            "name": f"{row['acquisition']}: {role}{part if is_image else ''}",
-            "description": f"OME-Zarr, {row['dtype']}, {shape}" if is_image else f"OME-Zarr, {shape}",
-            "identifier": [f"fingerprint:{fingerprint}"] + ([f"voxels{part}:{digest}"] if is_image and digest else []),
-            "exampleOfWork": _id("#parameter-image"),
-        }
+    fingerprint, *of_mask = (f"fingerprint:{one}" for one in row["fingerprints"])
+    identifiers = [fingerprint, f"voxels{part}:{digest}"] if digest else [fingerprint]
+    yield _store(row["image"], f"{row['acquisition']}: image{part}", f"OME-Zarr, {row['dtype']}, {shape}", identifiers)
+    if of_mask:
+        yield _store(row["mask"], f"{row['acquisition']}: mask", f"OME-Zarr, {shape}", of_mask)
+
+
+def _store(path: str, name: str, description: str, identifiers: list[str]) -> Entity:
+    return {
+        "@id": _uri(path),
+        "@type": "Dataset",
+        "name": name,
+        "description": description,
+        "identifier": identifiers,
+        "exampleOfWork": _id("#parameter-image"),
+    }
 
 
 def _merged(known: Entity | None, entity: Entity) -> Entity:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +166,7 @@ def plan_acquisition(
     view = (stand_in if small else full_image)(image, sections, parameters)
     plan = _plan(row, files, view, missing.n_missing, [code, *fingerprints])
     if parameters["tune"]:
-        of_correction = {entry.name for entry in fields(CorrectionParameters)}
-        plan["tune"] |= {
-            "factors": _joined(view.factors),
-            "parameters": {name: value for name, value in parameters.items() if name in of_correction},
-        }
+        plan["tune"] |= {"factors": _joined(view.factors), "parameters": CorrectionParameters.among(parameters)}
     inputs = {
         "acquisition": row.acquisition,
         "image": files.paths[row.image],

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linumpy.intensity.bias_model import read_json, write_json
-from linumpy.io.assemble import assemble_chunks
+from linumpy.io.assemble import LinkCounts, assemble_chunks
 from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, PyramidWriter, create_pyramid, finish_pyramid
@@ -62,12 +62,12 @@ def assemble(image: Image, slabs: Sequence[Path], output_folder: Path, output_st
             continue
         store_layout = layout if name == CORRECTED else field_layout(layout)
         writer = create_pyramid(output_folder / name, store_layout)
-        linked = copied = 0
+        placed = LinkCounts(0, 0)
         for (part, _), store in zip(parts, stores, strict=True):
-            placed = assemble_chunks([store], writer.path)
-            linked, copied = linked + placed.linked, copied + placed.copied
-            require_files(store, sum(map(len, part["digests"][name])) - placed.linked - placed.copied)
-        logger.info("%s: %d files linked, %d copied", name, linked, copied)
+            counts = assemble_chunks([store], writer.path)
+            require_files(store, sum(map(len, part["digests"][name])) - counts.linked - counts.copied)
+            placed += counts
+        logger.info("%s: %d files linked, %d copied", name, placed.linked, placed.copied)
         _build_coarse_levels(writer, parts[0][0]["n_levels"])
         for level, digest in enumerate(writer.digests):
             for part, _ in parts:

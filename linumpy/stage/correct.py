@@ -26,6 +26,7 @@ from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.stage.progress import Progress
+from linumpy.stage.samples import damaged
 from linumpy.stage.spool import DECODINGS, PlaneSpool, Region, decodings
 from linumpy.stage.statistics import SlabStatistics
 
@@ -164,10 +165,7 @@ def require_files(store: Path, n_missing: int) -> None:
         If any are missing.
     """
     if n_missing:
-        raise ValueError(
-            f"{store.resolve()} is damaged ({n_missing} of its chunk files are gone); remove the task folder that it "
-            "lies in and run with -resume"
-        )
+        raise damaged(store, f"{n_missing} of its chunk files are gone")
 
 
 def field_layout(layout: PyramidLayout) -> PyramidLayout:

@@ -91,13 +91,16 @@ class CorrectionParameters:
     workers: int | None = None
 
     @classmethod
+    def among(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of the pipeline's resolved parameters that concern a correction, as they are."""
+        return {entry.name: parameters[entry.name] for entry in fields(cls) if entry.name in parameters}
+
+    @classmethod
     def of(cls, parameters: Mapping[str, Any], **changes: Any) -> CorrectionParameters:
-        """Return what the pipeline's resolved parameters say of a correction; the others are passed over."""
-        named = {entry.name for entry in fields(cls)}
+        """Return what the pipeline's resolved parameters say of a correction."""
         given: dict[str, Any] = {
             name: None if value == "auto" else tuple(value) if isinstance(value, list) else value
-            for name, value in parameters.items()
-            if name in named
+            for name, value in cls.among(parameters).items()
         }
         return cls(**given, **changes)
 

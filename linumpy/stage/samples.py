@@ -28,7 +28,7 @@ from linumpy.intensity.bias_model import read_json, write_json
 from linumpy.intensity.sections import Sections
 from linumpy.n4.grid import SampleGrid
 
-__all__ = ["PlaneSet", "SampleGeometry", "SampleWriter", "Samples"]
+__all__ = ["PlaneSet", "SampleGeometry", "SampleWriter", "Samples", "damaged"]
 
 Triple = tuple[int, int, int]
 GEOMETRY_FILE = "samples.json"
@@ -272,11 +272,12 @@ class _NpyRowsReader:
                 if _digest(array[row].data.cast("B")) != self._digests[row]:
                     raise ValueError(f"sampled plane {row} of {len(array)} is not what was written")
         except ValueError as error:
-            raise _damaged(self._path, error) from error
+            raise damaged(self._path, error) from error
         return array[key]
 
 
-def _damaged(path: Path, why: object) -> ValueError:
+def damaged(path: Path, why: object) -> ValueError:
+    """Return the error of what an earlier task of the run left and is not as it was."""
     return ValueError(
         f"{path.resolve()} is damaged ({why}); remove the task folder that it lies in and run with -resume"
     )
@@ -299,7 +300,7 @@ class Samples:
             if stored.pop("digest", None) != _digest_of_json(stored):
                 raise ValueError("it is not what was written, or is of another version")
         except ValueError as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         self.geometry = SampleGeometry.from_dict(stored)
         self._digests = stored["digests"]
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from linumpy.io.ome_zarr import Image
 
-__all__ = ["DECODINGS", "PlaneReader", "PlaneSpool", "decodings", "planes_per_read"]
+__all__ = ["DECODINGS", "PlaneSpool", "WholePlanes", "decodings", "planes_per_read"]
 
 DECODINGS = 1.5
 """Times that voxels may be decoded on average before planes are spooled."""
@@ -105,7 +105,7 @@ def planes_per_read(image: Image) -> int:
     return next(n for n in range(depth, 0, -1) if depth % n == 0 and n <= max(1, fitting))
 
 
-class PlaneReader:
+class WholePlanes:
     """Whole planes in ascending order, each chunk decoded once; a context, as `PlaneSpool`.
 
     Where a row of chunks is too much memory at once, it is spooled.
@@ -142,7 +142,7 @@ class PlaneReader:
             self._spool.__exit__()
             self._spool = None
 
-    def __enter__(self) -> PlaneReader:
+    def __enter__(self) -> WholePlanes:
         return self
 
     def __exit__(self, *_: object) -> None:

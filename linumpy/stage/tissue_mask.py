@@ -21,7 +21,7 @@ from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.stage.progress import Progress
 from linumpy.stage.samples import SampleGeometry, SampleWriter
-from linumpy.stage.spool import PlaneReader
+from linumpy.stage.spool import WholePlanes
 
 __all__ = ["write_tissue_mask"]
 
@@ -57,7 +57,7 @@ def write_tissue_mask(
         OME-Zarr, folder and JSON file to write.
     """
     samples = SampleWriter(output_samples, geometry)
-    planes = PlaneReader(image, output_samples / "planes.raw")
+    planes = WholePlanes(image, output_samples / "planes.raw")
     tap = _Tap(image, samples, planes.read)
     found: list[SectionMask] = []
     blocks = (
@@ -219,7 +219,7 @@ def _in_runs(blocks: Iterable[tuple[int, NDArray[np.bool_]]], depth: int) -> Ite
 
 def _given_blocks(tap: _Tap, image_planes: int, mask: Image, spool: Path) -> Iterator[tuple[int, NDArray[np.bool_]]]:
     n_planes = mask.shape[0]
-    with PlaneReader(mask, spool) as planes:
+    with WholePlanes(mask, spool) as planes:
         for z_start in range(0, n_planes, planes.planes_per_read):
             z_stop = min(z_start + planes.planes_per_read, n_planes)
             while tap.seen < z_stop:

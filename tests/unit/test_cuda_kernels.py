@@ -76,12 +76,12 @@ void run_gather(int blocks, int threads, const double* measures, int n_blocks, d
 class HostModule:
     """What CuPy's RawModule is to `CudaPasses`, on the host."""
 
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self.library = library
+    def __init__(self, kernels: ctypes.CDLL) -> None:
+        self.kernels = kernels
 
     def get_function(self, name: str) -> Callable[..., None]:
         def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
-            getattr(self.library, f"run_{name}")(*grid, *block, *map(as_c, arguments))
+            getattr(self.kernels, f"run_{name}")(*grid, *block, *map(as_c, arguments))
 
         return launch
 

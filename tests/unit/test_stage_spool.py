@@ -10,7 +10,7 @@ from linumpy.io.ome_zarr import Image, open_image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.stage import spool
-from linumpy.stage.spool import PlaneReader, PlaneSpool, decodings, planes_per_read
+from linumpy.stage.spool import PlaneSpool, WholePlanes, decodings, planes_per_read
 
 SHAPE = (12, 70, 90)
 
@@ -65,7 +65,7 @@ def test_planes_come_from_one_row_of_chunks_at_a_time(volume, tmp_path, decoded,
     monkeypatch.setattr(spool, "READ_BYTES", 2 * 70 * 90 * volume.itemsize)
     image = write(tmp_path / "a.ome.zarr", volume, (4, 70, 90))
     path = tmp_path / "planes.raw"
-    with PlaneReader(image, path) as planes:
+    with WholePlanes(image, path) as planes:
         assert planes.planes_per_read == 2
         for z in range(0, 12, 2):
             np.testing.assert_array_equal(planes.read(z, z + 2), volume[z : z + 2])
@@ -78,7 +78,7 @@ def test_planes_come_from_one_row_of_chunks_at_a_time(volume, tmp_path, decoded,
 def test_rows_of_chunks_that_are_little_memory_are_not_spooled(volume, tmp_path, decoded):
     image = write(tmp_path / "a.ome.zarr", volume, (4, 70, 90))
     path = tmp_path / "planes.raw"
-    with PlaneReader(image, path) as planes:
+    with WholePlanes(image, path) as planes:
         for z in range(0, 12, planes.planes_per_read):
             np.testing.assert_array_equal(planes.read(z, z + 4), volume[z : z + 4])
             assert not path.exists()
