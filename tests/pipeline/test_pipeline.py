@@ -348,8 +348,9 @@ def test_what_fails_is_named_and_the_run_fails(failures):
     assert re.search(r"CORRECT \(slabs 64-70\).*terminated with an error", failures.output)
     assert "Not finished: broken, slabs" in failures.output
     why = failures.output.partition("What failed:")[2]
-    assert re.search(r"TISSUE_MASK \(broken\): exit status 1; .*broken.ome.zarr/s0/c/1/0/0: .*truncated.*/work/", why)
-    assert re.search(r"CORRECT \(slabs 64-70\): exit status 3; nothing was said .*/work/", why)
+    work = re.escape(str(failures.folder / "work"))
+    assert re.search(rf"TISSUE_MASK \(broken\): exit status 1; .*broken.ome.zarr/s0/c/1/0/0: .*truncated.*{work}/", why)
+    assert re.search(rf"CORRECT \(slabs 64-70\): exit status 3; nothing was said .*{work}/", why)
 
 
 def test_the_others_are_complete(failures):
