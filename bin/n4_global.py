@@ -1,40 +1,42 @@
 #!/usr/bin/env python3
 """Fit the bias field of the stack on what the sections' fields leave, and gather the whole field.
 
-n4_global.py --samples samples --section_fits sections_000000.json --mode two_pass --harmonise gain \
-    --spline_distance_mm 10 --n_iterations 50,50,50,50 --shading_mm 3 --depth_profile true --backend native \
-    --threads 2 --output bias
+n4_global.py --settings settings.json --samples samples --section_fits section_fits --threads 2 --output bias
 """
 
 import sys
 from pathlib import Path
 
-from linumpy.stage.script import add_fit_arguments, fit_settings, parser, run
-from linumpy.stage.fit import fit_stack
+from linumpy.stage.script import parser, run
+from linumpy.stage.fit import FitSettings, fit_stack
 from linumpy.stage.samples import Samples
+from linumpy.stage.settings import made, read_settings
 
 
 def parse_args(argv=None):
     arguments = parser(__doc__)
-    add_fit_arguments(arguments)
-    arguments.add_argument(
-        "--section_fits",
-        type=Path,
-        nargs="*",
-        required=True,
-        help="fits of all sections; none in mode global",
-    )
-    arguments.add_argument("--mode", choices=["two_pass", "per_section", "global"], required=True)
-    arguments.add_argument("--harmonise", choices=["gain", "none"], required=True, help="gain: a factor per section")
+    arguments.add_argument("--settings", type=Path, required=True, help="the task's group of the plan, JSON")
+    arguments.add_argument("--samples", type=Path, required=True, help="folder of samples")
+    arguments.add_argument("--section_fits", type=Path, required=True, help="folder of all fits; not in mode global")
+    arguments.add_argument("--threads", type=int, required=True)
     arguments.add_argument("--output", type=Path, required=True, help="folder of the bias field, made")
     return arguments.parse_args(argv)
 
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    of_sections = None if args.mode == "global" else args.section_fits
-    of_stack = None if args.mode == "per_section" else fit_settings(args)
-    return run(lambda: fit_stack(Samples(args.samples), of_sections, of_stack, args.harmonise == "gain", args.output))
+
+    def step() -> None:
+        settings = read_settings(args.settings, "mode", "harmonise", "fit")
+        fit_stack(
+            Samples(args.samples),
+            None if settings["mode"] == "global" else sorted(args.section_fits.iterdir()),
+            None if settings["mode"] == "per_section" else made(FitSettings, settings["fit"], workers=args.threads),
+            settings["harmonise"] == "gain",
+            args.output,
+        )
+
+    return run(step)
 
 
 if __name__ == "__main__":

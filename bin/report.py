@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Write the metrics and the report of an acquisition.
 
-report.py --plan '{"acquisition": "a", ...}' --samples samples --tissue tissue.json --bias bias \
+report.py --settings settings.json --samples samples --tissue tissue.json --bias bias \
     --correction correction --output_report report.html --output_metrics metrics.json --output_digests digests.tsv
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from linumpy.stage.script import parser, run
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.stage.report import write_report
 from linumpy.stage.samples import Samples
+from linumpy.stage.settings import read_settings
 
 
 def parse_args(argv=None):
     arguments = parser(__doc__)
-    arguments.add_argument("--plan", type=json.loads, required=True, help="the plan's group for the report, JSON")
+    arguments.add_argument("--settings", type=Path, required=True, help="the task's group of the plan, JSON")
     arguments.add_argument("--samples", type=Path, required=True, help="folder of samples")
     arguments.add_argument("--tissue", type=Path, required=True, help="statistics of TISSUE_MASK")
     arguments.add_argument("--bias", type=Path, required=True, help="folder of the bias field")
@@ -32,7 +32,10 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     return run(
         lambda: write_report(
-            args.plan,
+            read_settings(
+                args.settings,
+                *("acquisition", "parameters", "chosen", "warnings", "missing_chunks", "mask_given", "code"),
+            ),
             Samples(args.samples),
             args.tissue,
             BiasModel.load(args.bias),

@@ -26,8 +26,8 @@ from tests.acquisitions import write_samplesheet
 REPOSITORY = Path(__file__).resolve().parent.parent
 THREADS = 2
 
-_COMMAND = re.compile(r'script:\s*"""\s*(.*?)\s*"""', re.DOTALL)
-_SETTING = re.compile(r"settings\.(\w+)(?:\.toString\(\)\.padLeft\((\d+), '0'\))?")
+_COMMAND = re.compile(r'script:\s*"""\s*cat > settings.json .*?\n\s*LINUMPY_SETTINGS\n\s*(.*?)\s*"""', re.DOTALL)
+_PADDED = re.compile(r"settings\.(\w+)\.toString\(\)\.padLeft\((\d+), '0'\)")
 _ZARR_SETTINGS = ("codec_pipeline.path", "threading.max_workers", "async.concurrency")
 
 
@@ -63,12 +63,12 @@ def run_chain(folder: Path, row: Mapping[str, Any], **parameters: Any) -> Path:
         files |= {"samples": "samples", "tissue": "tissue.json", "mask": results / "mask.ome.zarr"}
         for settings in planned["n4_section"]:
             run_module("n4_section", settings, files)
-        files["section_fits"] = _sorted_names("sections_*.json")
+        _stage("section_fits", "sections_*.json")
         run_module("n4_global", planned["n4_global"], files)
         files["bias"] = results / "bias"
         for settings in planned["correct"]:
             run_module("correct", settings, files)
-        files["slabs"] = _sorted_names("slab_*")
+        _stage("slabs", "slab_*")
         run_module("assemble", planned["assemble"], files)
         files["correction"] = "correction"
         run_module("report", planned["report"], files)
@@ -86,12 +86,17 @@ def run_tuning(folder: Path, row: Mapping[str, Any], **parameters: Any) -> Path:
 
 def run_module(name: str, settings: Mapping[str, Any], files: Mapping[str, Any]) -> None:
     """Run the command of a module in the current folder."""
+    Path("settings.json").write_text(json.dumps(settings))
     script, *arguments = shlex.split(_filled(_command(name), settings, files))
     assert script_main(script)(arguments) == 0, f"{script} failed"
 
 
-def _sorted_names(pattern: str) -> str:
-    return " ".join(sorted(path.name for path in Path().glob(pattern)))
+def _stage(folder: str, pattern: str) -> None:
+    """Put links to the files into a folder, as ``stageAs`` does."""
+    files = list(Path().glob(pattern))
+    Path(folder).mkdir()
+    for file in files:
+        (Path(folder) / file.name).symlink_to(file.resolve())
 
 
 @cache
@@ -109,14 +114,9 @@ def _filled(command: str, settings: Mapping[str, Any], files: Mapping[str, Any])
         expression = found[1]
         if expression == "task.cpus":
             return str(THREADS)
-        if expression.startswith("groovy.json.JsonOutput.toJson(settings"):
-            name = expression.partition(".toJson(settings")[2].strip(".)")
-            return json.dumps(settings[name] if name else settings)
-        setting = _SETTING.fullmatch(expression)
-        if setting:
-            given = settings[setting[1]]
-            text = str(given).lower() if isinstance(given, bool) else str(given)
-            return text.rjust(int(setting[2] or 0), "0")
+        padded = _PADDED.fullmatch(expression)
+        if padded:
+            return str(settings[padded[1]]).rjust(int(padded[2]), "0")
         assert expression in files, f"${{{expression}}}: teach tests/chain.py what it stands for"
         return str(files[expression])
 

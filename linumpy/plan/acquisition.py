@@ -7,14 +7,14 @@ memory it asks for), so that a changed setting repeats the work it touches and n
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import linumpy
+from linumpy.intensity.mask_plan import MaskSettings
 from linumpy.intensity.sections import Sections, section_bounds
 from linumpy.intensity.tissue_mask import mask_memory
 from linumpy.io.chunks import fingerprint, missing_chunks
@@ -24,7 +24,10 @@ from linumpy.io.pyramid import PyramidLayout, layout_like
 from linumpy.n4.grid import SampleGrid
 from linumpy.plan.preview import StandIn, full_image, stand_in
 from linumpy.plan.samplesheet import Row, read_sections
-from linumpy.stage.local import CorrectionParameters, fit_choices
+from linumpy.stage.correct import CorrectionSettings
+from linumpy.stage.fit import FitSettings
+from linumpy.stage.local import CorrectionParameters, fit_choices, fit_settings
+from linumpy.stage.samples import SampleGeometry
 from linumpy.stage.spool import planes_per_read
 
 __all__ = ["StagedFiles", "code_digest", "plan_acquisition"]
@@ -166,7 +169,7 @@ def plan_acquisition(
     view = (stand_in if small else full_image)(image, sections, parameters)
     plan = _plan(row, files, view, missing.n_missing, [code, *fingerprints])
     if parameters["tune"]:
-        plan["tune"] |= {"factors": _joined(view.factors), "parameters": CorrectionParameters.among(parameters)}
+        plan["tune"] |= {"factors": view.factors, "parameters": CorrectionParameters.among(parameters)}
     inputs = {
         "acquisition": row.acquisition,
         "image": files.paths[row.image],
@@ -190,9 +193,9 @@ def _plan(
     origin: list[str],
 ) -> dict[str, Any]:
     image, sections, parameters = view.image, view.sections, view.parameters
-    section_choice, stack_choice = fit_choices(
-        image.shape, sections, image.voxel_size_mm, CorrectionParameters.of(parameters)
-    )
+    correction = CorrectionParameters.of(parameters)
+    section_fit, stack_fit = fit_settings(correction)
+    section_choice, stack_choice = fit_choices(image.shape, sections, image.voxel_size_mm, correction)
     choices = {"per_section": [section_choice], "global": [stack_choice]}.get(
         parameters["mode"], [section_choice, stack_choice]
     )
@@ -205,23 +208,34 @@ def _plan(
         ),
     ]
     selection = {
-        "channel": "" if image.channel is None else image.channel,
-        "timepoint": "" if image.timepoint is None else image.timepoint,
-        "voxel_size_um": _joined(parameters["voxel_size_um"]) if parameters["voxel_size_um"] else "",
-        "level": view.level,
-        "stride": _joined(view.stride),
         "origin": origin,
+        "image": {
+            "channel": image.channel,
+            "timepoint": image.timepoint,
+            "voxel_size_um": parameters["voxel_size_um"],
+            "level": view.level,
+            "stride": view.stride,
+        },
     }
-    fit = {
-        "n_iterations": "" if parameters["n_iterations"] == "auto" else _joined(parameters["n_iterations"]),
-        "depth_profile": parameters["depth_profile"],
-        "backend": parameters["backend"],
-        "origin": origin,
-    }
-    joined_sections = ",".join(f"{z_start}:{z_stop}" for z_start, z_stop in sections)
+    mask = MaskSettings(
+        method=parameters["mask_method"],
+        min_size=parameters["mask_min_size"],
+        largest=parameters["mask_largest"],
+        smoothing_sigma=parameters["smoothing_sigma"],
+        smoothing_sigma_z=parameters["smoothing_sigma_z"],
+        closing_radius=parameters["closing_radius"],
+        z_closing_sections=parameters["z_closing_sections"],
+        use_gpu=parameters["backend"] == "gpu",
+        max_bytes=MASK_MB * 2**20,
+        block_planes=planes_per_read(image),
+        itemsize=image.dtype.itemsize,
+    )
     output = {name: parameters[name] for name in ("output_dtype", "ome_zarr_version")}
     layout = layout_like(image, **output)
     slabs = _slabs(layout, parameters["slab_planes"])
+    correction_settings = CorrectionSettings(
+        **{name: parameters[name] for name in ("strength", "zero_outside_mask", "save_bias_field")}
+    )
     deepest = max(z_stop - z_start for z_start, z_stop in sections)
     samples = math.prod(SampleGrid.of((deepest, *image.shape[1:]), section_choice.shrink_factor).size)
     batches = (
@@ -239,44 +253,48 @@ def _plan(
         "image": files.paths[row.image],
         "mask": row.mask and files.paths[row.mask],
         "tissue_mask": selection
-        | {name: parameters[name] for name in _MASK_PARAMETERS}
         | {
-            "sections": joined_sections,
-            "section_shrink": _joined(section_choice.shrink_factor),
-            "stack_shrink": _joined(stack_choice.shrink_factor),
-            "end_stride": _end_stride(image.shape),
-            "max_mb": MASK_MB,
+            "geometry": asdict(
+                SampleGeometry(
+                    image.shape,
+                    image.voxel_size_mm,
+                    sections,
+                    section_choice.shrink_factor,
+                    stack_choice.shrink_factor,
+                    _end_stride(image.shape),
+                )
+            ),
+            "mask": _planned(mask),
+            "ome_zarr_version": parameters["ome_zarr_version"],
             "memory_mb": _bucket(
                 INTERPRETER_MB
-                + _mask_mb(image, sections, parameters)
+                + _mask_mb(image, sections, mask)
                 + _decoding_mb(image, spooled=planes_per_read(image) < image.chunks[0])
             ),
         },
         "n4_section": [
-            fit
-            | {
+            {
+                "origin": origin,
                 "first": first,
                 "last": last,
                 "n_batches": len(batches),
-                "spline_distance_mm": parameters["spline_distance_section_mm"],
-                "shading_mm": parameters["shading_section_mm"],
+                "fit": _planned(section_fit),
                 "memory_mb": _bucket(INTERPRETER_MB + samples * 64 / 2**20),
             }
             for first, last in batches
         ],
-        "n4_global": fit
-        | {
+        "n4_global": {
+            "origin": origin,
             "mode": parameters["mode"],
             "harmonise": parameters["harmonise"],
-            "spline_distance_mm": parameters["spline_distance_global_mm"],
-            "shading_mm": parameters["shading_global_mm"],
+            "fit": _planned(stack_fit),
             "memory_mb": _bucket(INTERPRETER_MB + stack_samples * 64 / 2**20),
         },
         "correct": [
             selection
-            | output
-            | {name: parameters[name] for name in ("strength", "zero_outside_mask", "save_bias_field")}
             | {
+                "layout": output,
+                "correction": asdict(correction_settings),
                 "z_start": z_start,
                 "z_stop": z_stop,
                 "n_slabs": len(slabs),
@@ -285,50 +303,34 @@ def _plan(
             }
             for z_start, z_stop in slabs
         ],
-        "assemble": selection | output | {"n_slabs": len(slabs), "memory_mb": _bucket(INTERPRETER_MB + 4 * shard_mb)},
+        "assemble": selection | {"memory_mb": _bucket(INTERPRETER_MB + 4 * shard_mb)},
         "tune": selection
         | {
-            "sections": joined_sections,
+            "sections": sections,
             "memory_mb": _bucket(INTERPRETER_MB + math.prod(image.shape) * 64 / 2**20),
         }
         if parameters["tune"]
         else None,
-        "report": _quotable(
-            {
-                "acquisition": row.acquisition,
-                "parameters": {name: value for name, value in parameters.items() if name not in _NOT_REPORTED},
-                "chosen": [
-                    {"what": what, "value": value, "why": why}
-                    for choice in choices
-                    for what, value, why in choice.reasons
-                ],
-                "warnings": warnings,
-                "missing_chunks": n_missing,
-                "mask_given": bool(row.mask),
-                "code": origin[0],
-            }
-        ),
+        "report": {
+            "acquisition": row.acquisition,
+            "parameters": {name: value for name, value in parameters.items() if name not in _NOT_REPORTED},
+            "chosen": [
+                {"what": what, "value": value, "why": why} for choice in choices for what, value, why in choice.reasons
+            ],
+            "warnings": warnings,
+            "missing_chunks": n_missing,
+            "mask_given": bool(row.mask),
+            "code": origin[0],
+        },
     }
 
 
-_MASK_PARAMETERS = (
-    "mask_method",
-    "mask_min_size",
-    "mask_largest",
-    "smoothing_sigma",
-    "smoothing_sigma_z",
-    "closing_radius",
-    "z_closing_sections",
-    "backend",
-    "ome_zarr_version",
-)
 _NOT_REPORTED = ("input", "outdir", "publish_mode", "help", "sections_per_task", "slab_planes", "tune")
 
 
-def _quotable(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values with typographic apostrophes: they stand between single quotes in a task's command."""
-    quotable: dict[str, Any] = json.loads(json.dumps(values).replace("'", "’"))
-    return quotable
+def _planned(settings: MaskSettings | FitSettings) -> dict[str, Any]:
+    """Return settings as values of the plan: all but the threads, which the task knows."""
+    return {name: value for name, value in asdict(settings).items() if name != "workers"}
 
 
 def _end_stride(shape: Triple) -> int:
@@ -340,17 +342,17 @@ def _bucket(megabytes: float) -> int:
     return int(1024 * 2 ** max(0, math.ceil(math.log2(megabytes / 1024))))
 
 
-def _mask_mb(image: Image, sections: Sections, parameters: Mapping[str, Any]) -> int:
+def _mask_mb(image: Image, sections: Sections, mask: MaskSettings) -> int:
     needed = mask_memory(
         image.shape,
         sections,
-        smoothing_sigma_z=parameters["smoothing_sigma_z"],
-        z_closing_sections=parameters["z_closing_sections"],
-        method=parameters["mask_method"],
-        max_bytes=MASK_MB * 2**20,
+        smoothing_sigma_z=mask.smoothing_sigma_z,
+        z_closing_sections=mask.z_closing_sections,
+        method=mask.method,
+        max_bytes=mask.max_bytes,
         workers=MASK_WORKERS,
-        block_planes=planes_per_read(image),
-        itemsize=image.dtype.itemsize,
+        block_planes=mask.block_planes,
+        itemsize=mask.itemsize,
     )
     return math.ceil(needed.bytes / 2**20)
 
@@ -377,7 +379,3 @@ def _slabs(layout: PyramidLayout, slab_planes: int | None) -> list[tuple[int, in
     wanted = slab_planes or max(row_depth, min(SLAB_PLANES, SLAB_VOXELS // (rows * columns)))
     depth = row_depth * max(1, -(-wanted // row_depth) if slab_planes else wanted // row_depth)
     return [(z_start, min(z_start + depth, n_planes)) for z_start in range(0, n_planes, depth)]
-
-
-def _joined(values: Any) -> str:
-    return ",".join(str(value) for value in values)

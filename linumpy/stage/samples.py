@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from linumpy.intensity.bias_model import read_json, write_json
 from linumpy.intensity.sections import Sections
 from linumpy.n4.grid import SampleGrid
+from linumpy.stage.settings import made
 
 __all__ = ["PlaneSet", "SampleGeometry", "SampleWriter", "Samples", "damaged"]
 
@@ -130,35 +131,6 @@ class SampleGeometry:
             ),
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the geometry as JSON values."""
-        return {
-            "shape": list(self.shape),
-            "voxel_size_mm": list(self.voxel_size_mm),
-            "sections": [list(bounds) for bounds in self.sections],
-            "section_shrink": list(self.section_shrink),
-            "stack_shrink": list(self.stack_shrink),
-            "end_stride": self.end_stride,
-        }
-
-    @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> SampleGeometry:
-        """Read what :meth:`to_dict` gave."""
-        z, y, x = stored["voxel_size_mm"]
-        return cls(
-            shape=_triple(stored["shape"]),
-            voxel_size_mm=(z, y, x),
-            sections=tuple((z_start, z_stop) for z_start, z_stop in stored["sections"]),
-            section_shrink=_triple(stored["section_shrink"]),
-            stack_shrink=_triple(stored["stack_shrink"]),
-            end_stride=stored["end_stride"],
-        )
-
-
-def _triple(values: Sequence[int]) -> Triple:
-    z, y, x = values
-    return z, y, x
-
 
 def _axis(grid: SampleGrid) -> list[int]:
     return [grid.start[0] + grid.step[0] * k for k in range(grid.size[0])]
@@ -213,7 +185,7 @@ class SampleWriter:
             for _, _, rows in self._rows:
                 rows.require_whole()
             digests = {rows.path.stem: rows.digests for _, _, rows in self._rows}
-            content = self._geometry.to_dict() | {"digests": digests}
+            content = asdict(self._geometry) | {"digests": digests}
             write_json(self._folder / GEOMETRY_FILE, content | {"digest": _digest_of_json(content)})
 
 
@@ -301,8 +273,8 @@ class Samples:
                 raise ValueError("it is not what was written, or is of another version")
         except ValueError as error:
             raise damaged(path, error) from error
-        self.geometry = SampleGeometry.from_dict(stored)
-        self._digests = stored["digests"]
+        self._digests = stored.pop("digests")
+        self.geometry = made(SampleGeometry, stored)
 
     def section(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Image and mask samples of a section, shape (Z, Y, X)."""

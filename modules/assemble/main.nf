@@ -15,14 +15,13 @@ process ASSEMBLE {
 
     script:
     """
+    cat > settings.json << 'LINUMPY_SETTINGS'
+    ${groovy.json.JsonOutput.toJson(settings)}
+    LINUMPY_SETTINGS
     assemble.py \\
+        --settings settings.json \\
         --image ${image} \\
-        --slabs ${slabs} \\
-        --channel '${settings.channel}' \\
-        --timepoint '${settings.timepoint}' \\
-        --voxel_size_um '${settings.voxel_size_um}' \\
-        --level ${settings.level} \\
-        --stride ${settings.stride} \\
+        --slabs slabs \\
         --threads ${task.cpus} \\
         --output_folder results/${id} \\
         --output_statistics correction

@@ -11,9 +11,12 @@ process BATCH_REPORT {
 
     script:
     """
+    cat > settings.json << 'LINUMPY_SETTINGS'
+    ${groovy.json.JsonOutput.toJson([acquisitions: acquisitions])}
+    LINUMPY_SETTINGS
     batch_report.py \\
-        --acquisitions ${acquisitions.join(' ')} \\
-        --metrics ${metrics} \\
+        --settings settings.json \\
+        --metrics metrics \\
         --output results/index.html
     """
 

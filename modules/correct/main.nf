@@ -13,23 +13,14 @@ process CORRECT {
 
     script:
     """
+    cat > settings.json << 'LINUMPY_SETTINGS'
+    ${groovy.json.JsonOutput.toJson(settings)}
+    LINUMPY_SETTINGS
     correct.py \\
+        --settings settings.json \\
         --image ${image} \\
         --mask ${mask} \\
         --bias ${bias} \\
-        --channel '${settings.channel}' \\
-        --timepoint '${settings.timepoint}' \\
-        --voxel_size_um '${settings.voxel_size_um}' \\
-        --level ${settings.level} \\
-        --stride ${settings.stride} \\
-        --z_start ${settings.z_start} \\
-        --z_stop ${settings.z_stop} \\
-        --n_levels ${settings.n_levels} \\
-        --strength ${settings.strength} \\
-        --zero_outside_mask ${settings.zero_outside_mask} \\
-        --save_bias_field ${settings.save_bias_field} \\
-        --output_dtype ${settings.output_dtype} \\
-        --ome_zarr_version ${settings.ome_zarr_version} \\
         --threads ${task.cpus} \\
         --output slab_${settings.z_start.toString().padLeft(8, '0')}
     """

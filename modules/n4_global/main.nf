@@ -14,16 +14,13 @@ process N4_GLOBAL {
 
     script:
     """
+    cat > settings.json << 'LINUMPY_SETTINGS'
+    ${groovy.json.JsonOutput.toJson(settings)}
+    LINUMPY_SETTINGS
     n4_global.py \\
+        --settings settings.json \\
         --samples ${samples} \\
-        --section_fits ${section_fits} \\
-        --mode ${settings.mode} \\
-        --harmonise ${settings.harmonise} \\
-        --spline_distance_mm ${settings.spline_distance_mm} \\
-        --n_iterations '${settings.n_iterations}' \\
-        --shading_mm ${settings.shading_mm} \\
-        --depth_profile ${settings.depth_profile} \\
-        --backend ${settings.backend} \\
+        --section_fits section_fits \\
         --threads ${task.cpus} \\
         --output results/${id}/bias
     """

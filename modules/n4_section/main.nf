@@ -14,15 +14,12 @@ process N4_SECTION {
 
     script:
     """
+    cat > settings.json << 'LINUMPY_SETTINGS'
+    ${groovy.json.JsonOutput.toJson(settings)}
+    LINUMPY_SETTINGS
     n4_section.py \\
+        --settings settings.json \\
         --samples ${samples} \\
-        --first ${settings.first} \\
-        --last ${settings.last} \\
-        --spline_distance_mm ${settings.spline_distance_mm} \\
-        --n_iterations '${settings.n_iterations}' \\
-        --shading_mm ${settings.shading_mm} \\
-        --depth_profile ${settings.depth_profile} \\
-        --backend ${settings.backend} \\
         --threads ${task.cpus} \\
         --output sections_${settings.first.toString().padLeft(6, '0')}.json
     """

@@ -16,7 +16,7 @@ process PROVENANCE {
     """
     provenance.py \\
         --info info \\
-        --digests ${digests} \\
+        --digests digests \\
         --workflow_file ${workflow_file} \\
         --output results
     """

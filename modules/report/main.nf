@@ -14,8 +14,11 @@ process REPORT {
 
     script:
     """
+    cat > settings.json << 'LINUMPY_SETTINGS'
+    ${groovy.json.JsonOutput.toJson(settings)}
+    LINUMPY_SETTINGS
     report.py \\
-        --plan '${groovy.json.JsonOutput.toJson(settings)}' \\
+        --settings settings.json \\
         --samples ${samples} \\
         --tissue ${tissue} \\
         --bias ${bias} \\

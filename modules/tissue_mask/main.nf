@@ -16,28 +16,13 @@ process TISSUE_MASK {
 
     script:
     """
+    cat > settings.json << 'LINUMPY_SETTINGS'
+    ${groovy.json.JsonOutput.toJson(settings)}
+    LINUMPY_SETTINGS
     tissue_mask.py \\
+        --settings settings.json \\
         --image ${image} \\
         --given_mask ${given_mask} \\
-        --channel '${settings.channel}' \\
-        --timepoint '${settings.timepoint}' \\
-        --voxel_size_um '${settings.voxel_size_um}' \\
-        --level ${settings.level} \\
-        --stride ${settings.stride} \\
-        --sections ${settings.sections} \\
-        --mask_method ${settings.mask_method} \\
-        --mask_min_size ${settings.mask_min_size} \\
-        --mask_largest ${settings.mask_largest} \\
-        --smoothing_sigma ${settings.smoothing_sigma} \\
-        --smoothing_sigma_z ${settings.smoothing_sigma_z} \\
-        --closing_radius ${settings.closing_radius} \\
-        --z_closing_sections ${settings.z_closing_sections} \\
-        --section_shrink ${settings.section_shrink} \\
-        --stack_shrink ${settings.stack_shrink} \\
-        --end_stride ${settings.end_stride} \\
-        --backend ${settings.backend} \\
-        --max_mb ${settings.max_mb} \\
-        --ome_zarr_version ${settings.ome_zarr_version} \\
         --threads ${task.cpus} \\
         --output_mask results/${id}/mask.ome.zarr \\
         --output_samples samples \\

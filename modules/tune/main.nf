@@ -16,17 +16,13 @@ process TUNE {
 
     script:
     """
+    cat > settings.json << 'LINUMPY_SETTINGS'
+    ${groovy.json.JsonOutput.toJson(settings)}
+    LINUMPY_SETTINGS
     tune.py \\
+        --settings settings.json \\
         --image ${image} \\
         --given_mask ${given_mask} \\
-        --channel '${settings.channel}' \\
-        --timepoint '${settings.timepoint}' \\
-        --voxel_size_um '${settings.voxel_size_um}' \\
-        --level ${settings.level} \\
-        --stride ${settings.stride} \\
-        --sections ${settings.sections} \\
-        --factors ${settings.factors} \\
-        --parameters '${groovy.json.JsonOutput.toJson(settings.parameters)}' \\
         --name ${id} \\
         --threads ${task.cpus} \\
         --output results/${id}

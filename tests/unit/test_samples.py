@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_a_truncated_file_is_noticed(tmp_path, volume, name):
 def test_samples_of_a_version_without_digests_are_made_again(tmp_path, volume):
     write(tmp_path / "s", geometry(), volume, 4)
     path = tmp_path / "s" / "samples.json"
-    path.write_text(json.dumps(geometry().to_dict()))
+    path.write_text(json.dumps(asdict(geometry())))
     with pytest.raises(ValueError, match=r"samples.json is damaged .*; remove the task folder"):
         Samples(tmp_path / "s")
 

@@ -379,7 +379,7 @@ def test_sections_of_one_plane_and_a_plane_of_one_voxel(tmp_path):
 
 def test_the_fit_is_bounded(tmp_path, small):
     planned = plan(tmp_path / "plan", small, max_fit_voxels=1000, **SETTINGS)
-    assert planned["tissue_mask"]["stack_shrink"] != "2,2,2"
+    assert planned["tissue_mask"]["geometry"]["stack_shrink"] != [2, 2, 2]
     results = run_chain(tmp_path, small, max_fit_voxels=1000, **SETTINGS)
     for name in ("sections", "stack"):
         samples = np.load(tmp_path / "samples" / f"{name}_image.npy", mmap_mode="r")
@@ -477,7 +477,7 @@ def test_tuned_parameters_are_those_of_the_full_image(tmp_path, small, monkeypat
     assert "shrink 2 across XY" in (results / "tuning.html").read_text()
     # What it wrote is a parameter file.
     again = plan(tmp_path / "again", small, **tuned)
-    assert again["tissue_mask"]["section_shrink"] == "1,4,4"
+    assert again["tissue_mask"]["geometry"]["section_shrink"] == [1, 4, 4]
 
 
 def test_a_gpu_that_is_not_there_is_an_error_when_tuning_too(tmp_path, small):
