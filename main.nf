@@ -99,7 +99,7 @@ def whatWasSpent(tasks) {
 
 workflow {
     main:
-    if (params.help.toString() == 'true') {
+    if (params.help.toString().toLowerCase() == 'true') {
         log.info(helpText())
         exit(0)
     }
