@@ -26,7 +26,7 @@ demo: setup   ## simulate a serial acquisition, correct it, say where the result
 test: setup   ## all tests but those on a cluster (PYTEST_ARGS: more arguments for pytest)
 	python -m pytest -m 'not cluster' $(PYTEST_ARGS)
 
-test-cluster: setup  ## tests on a real Slurm with Apptainer and podman, which they install; needs root
+test-cluster: setup  ## tests on a real Slurm and Grid Engine, with Apptainer and podman, which they install; needs root
 	python -m pytest -m cluster $(PYTEST_ARGS)
 
 lint: lint-ruff lint-mypy lint-spelling lint-nextflow  ## ruff, mypy, codespell, nextflow lint

@@ -48,13 +48,6 @@ def digestOfImageFile(container) {
     return container.startsWith('/') && asFile(container).exists() ? ['sha256sum', container].execute().text.tokenize(' ').first() : ''
 }
 
-// Nextflow asks for a job array before it looks at the inputs of its tasks: with what the largest of the batch needs.
-def withArrayMemory(plans) {
-    def requests = plans.collectMany { plan -> plan.n4_section + plan.correct }.collect { settings -> settings.memory_mb }
-    System.setProperty('linumpy.array_mb', "${requests.max() ?: 0}")
-    return plans
-}
-
 def helpText() {
     def schema = new groovy.json.JsonSlurperClassic().parseText(file("${projectDir}/nextflow_schema.json").text)
     def groups = schema['$defs'].values().collect { group ->
@@ -106,7 +99,7 @@ def whatWasSpent(tasks) {
 
 workflow {
     main:
-    if (params.help.toString() == 'true') {
+    if (params.help.toString().toLowerCase() == 'true') {
         log.info(helpText())
         exit(0)
     }
@@ -140,9 +133,7 @@ workflow {
         channel.of(groovy.json.JsonOutput.toJson(request)).collectFile(name: 'request.json'),
         file("${projectDir}/nextflow_schema.json"),
     )
-    acquisitions = CHECK_INPUT.out.plan.flatMap { plan ->
-        withArrayMemory(new groovy.json.JsonSlurperClassic().parseText(plan.text))
-    }
+    acquisitions = CHECK_INPUT.out.plan.flatMap { plan -> new groovy.json.JsonSlurperClassic().parseText(plan.text) }
     TUNE(
         acquisitions
             .filter { plan -> plan.tune }
@@ -176,6 +167,9 @@ workflow {
         .collectFile(name: 'software_versions.tsv', storeDir: "${params.outdir}/pipeline_info", sort: true, newLine: true)
 
     workflow.onComplete = {
+        if (workflow.preview) {
+            return
+        }
         def trace = asFile("${params.outdir}/pipeline_info/trace.tsv")
         def tasks = trace.exists() ? trace.splitCsv(header: true, sep: '\t') : []
         log.info(whatWasSpent(tasks))

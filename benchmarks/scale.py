@@ -1,7 +1,7 @@
 """Many acquisitions at once: what the head job needs, and how many tasks and files there are.
 
-Runs the pipeline as on Slurm (`-profile slurm`, job arrays included) with stubs in the place of its tasks, and a script
-in the place of sbatch that runs them on this machine. Nextflow itself is the real thing. Checks the formulas of
+Runs the pipeline as on Slurm (`-profile slurm`, or `-profile slurm,arrays`) with stubs in the place of its tasks, and a
+script in the place of sbatch that runs them on this machine. Nextflow itself is the real thing. Checks the formulas of
 docs/cluster.md against what it finds. All rows of the samplesheet name one image, which has the size of a real one and
 no chunks.
 
@@ -25,6 +25,8 @@ import zarr
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = 60
 SHAPE = (1200, 768, 768)
+ARRAY = 20
+"""Tasks in a job array of conf/arrays.config."""
 TASK_FILES = 9
 """Of Nextflow itself in a task's folder: .command.{begin,env,err,log,out,run,sh,trace} and .exitcode; two processes of
 the batch tell no version and have no .command.env. The folder of a job array has neither that nor .command.log."""
@@ -74,19 +76,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "scale")
     parser.add_argument("--nextflow", default=str(ROOT / ".venv" / "bin" / "nextflow"))
     parser.add_argument("--rate", default="20/1sec", help="submissions; 60/1min is what is shipped")
-    parser.add_argument("--array", type=int, default=20, help="tasks in a job array; 0: each is submitted by itself")
+    parser.add_argument("--arrays", action="store_true", help="with the profile arrays, too")
     parser.add_argument("--whole", action="store_true", help="run Nextflow's own wrapper of each task, too")
     args = parser.parse_args()
     shutil.rmtree(args.folder, ignore_errors=True)
     folder = args.folder.resolve()
     sheet = write_inputs(folder / "inputs", args.acquisitions)
 
-    command = [args.nextflow, "run", ROOT, "-stub-run", "-ansi-log", "false", "-profile", "slurm", "--input", sheet]
+    profile = "slurm,arrays" if args.arrays else "slurm"
+    command = [args.nextflow, "run", ROOT, "-stub-run", "-ansi-log", "false", "-profile", profile, "--input", sheet]
     command += ["--outdir", "results", "--missing_chunks", "warn", "-c", "scale.config"]
-    arrays = f"array = {args.array}"
-    (folder / "scale.config").write_text(
-        f"executor.submitRateLimit = '{args.rate}'\nprocess {{ withName: 'N4_SECTION|CORRECT' {{ {arrays} }} }}\n"
-    )
+    (folder / "scale.config").write_text(f"executor.submitRateLimit = '{args.rate}'\n")
     submissions = folder / "submissions.txt"
     environment = os.environ | {
         "PATH": f"{stand_in_for_slurm(folder / 'slurm')}:{ROOT / 'bin'}:{os.environ['PATH']}",
@@ -108,8 +108,8 @@ def main() -> None:
     plan = json.loads(next(folder.glob("work/??/*/plan.json")).read_text())[0]
     n, batches, slabs = args.acquisitions, len(plan["n4_section"]), len(plan["correct"])
     expected = n * (4 + batches + slabs) + 3
-    jobs = [-(-n * parts // (args.array or 1)) for parts in (batches, slabs)]
-    submitted = 4 * n + sum(jobs) + 3
+    arrays = sum(-(-n * parts // ARRAY) for parts in (1, 1, 1, 1, batches, slabs)) if args.arrays else 0
+    submitted = arrays + 3 if args.arrays else expected
     own = Counter(
         len([name for name in os.listdir(path) if name.startswith(".")])
         for path in folder.glob("work/??/*")
@@ -127,7 +127,7 @@ def main() -> None:
         "tasks": dict(sorted(tasks.items())),
         "tasks by the formula n (4 + batches + slabs) + 3": expected,
         "submissions": len(submissions.read_text()),
-        f"submissions by the formula 4 n + arrays of {args.array} + 3": submitted,
+        "submissions by the formula": submitted,
         "Nextflow's files per folder: folders": dict(own),
         "inodes in work": inodes,
         "inodes in work, per task": round(inodes / expected, 2),
@@ -141,7 +141,7 @@ def main() -> None:
     }
     for name, value in found.items():
         print(f"{name}: {value}")
-    files = {TASK_FILES: expected - 2, TASK_FILES - 1: 2} | ({TASK_FILES - 2: sum(jobs)} if args.array else {})
+    files = {TASK_FILES: expected - 2, TASK_FILES - 1: 2} | ({TASK_FILES - 2: arrays} if arrays else {})
     if (sum(tasks.values()), found["submissions"], own) != (expected, submitted, files):
         raise SystemExit("the formulas do not hold")
 

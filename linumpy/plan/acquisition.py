@@ -338,7 +338,7 @@ def _end_stride(shape: Triple) -> int:
 
 
 def _bucket(megabytes: float) -> int:
-    """Round a request up to 1, 2, 4, ... GiB: a job array wants one request for all its members."""
+    """Round a request up to 1, 2, 4, ... GiB: the same for images that differ by little."""
     return int(1024 * 2 ** max(0, math.ceil(math.log2(megabytes / 1024))))
 
 

@@ -1,7 +1,8 @@
 """Parameters: typed, checked against the schema, complete.
 
-Command lines bring every value as text under newer Nextflow parsers, parameter files bring JSON types. Both become the
-type that the schema names, and one number for three axes becomes three, here and nowhere else.
+Command lines bring every value as text under newer Nextflow parsers, and as a number or a boolean where it reads as one
+under older ones; parameter files bring JSON types. All become the type that the schema names, and one number for three
+axes becomes three, here and nowhere else.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonschema
@@ -95,8 +96,8 @@ def _coerce(value: Any, prop: Mapping[str, Any]) -> Any:
             value = value.strip("[] ").replace(" ", ",").split(",")
         items = [_coerce(item, prop["items"]) for item in (value if isinstance(value, list) else [value]) if item != ""]
         return items * 3 if len(items) == 1 and _is_triple(prop) else items
-    if "string" in kinds and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
+    if "string" in kinds:
+        return _text(value, prop.get("enum", []))
     if isinstance(value, str):
         text = value.strip()
         if "boolean" in kinds:
@@ -105,6 +106,20 @@ def _coerce(value: Any, prop: Mapping[str, Any]) -> Any:
             value = _number(text, value)
     # JSON Schema counts 3.0 among the integers.
     return int(value) if "integer" in kinds and isinstance(value, float) and value.is_integer() else value
+
+
+def _text(value: Any, choices: Sequence[str]) -> Any:
+    """Turn a number into text, and a choice that is a number written otherwise (0.50) into the choice.
+
+    A parameter without a value arrives as true, or as its text; neither is a path or a choice, and both are refused.
+    """
+    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+        return value
+    text = str(value)
+    if text.lower() in _TEXT_BOOLEANS:
+        return _TEXT_BOOLEANS[text.lower()]
+    number = _number(text, text)
+    return next((choice for choice in choices if _number(choice, choice) == number), text)
 
 
 def _is_triple(prop: Mapping[str, Any]) -> bool:

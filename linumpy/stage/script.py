@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+KILLED = 137
+"""Exit status of what was killed for its memory."""
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser that refuses misspelt and shortened flags."""
     made = argparse.ArgumentParser(
@@ -47,6 +51,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def run(step: Callable[[], None]) -> int:
     """Run a step with logging to stderr; a user's mistake ends as its message and exit status 1.
 
+    Where memory is limited by what a process may map (Grid Engine's h_vmem), nobody kills a task that is short of it.
+    It ends as if it had been killed, so that it is tried again with more.
+
     The last line of the log says what was spent: CPU time (and that of starting Python), memory, bytes.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -56,6 +63,9 @@ def run(step: Callable[[], None]) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(f"error: out of memory: {error}".rstrip(": "), file=sys.stderr)
+        return KILLED
     finally:
         _log_spent(start_cpu, time.monotonic() - begun)
     return 0

@@ -2,7 +2,7 @@
 process CORRECT {
     tag "${id} ${settings.z_start}-${settings.z_stop}"
     label 'process_medium'
-    memory { 1.MB * (settings ? settings.memory_mb : Integer.getInteger('linumpy.array_mb')) * task.attempt }
+    memory { 1.MB * settings.memory_mb * task.attempt }
 
     input:
     tuple val(id), val(settings), path(image, stageAs: 'image/*'), path(mask), path(bias)

@@ -3,7 +3,7 @@ process N4_SECTION {
     tag "${id} ${settings.first}-${settings.last}"
     label 'process_medium'
     label 'process_gpu'
-    memory { 1.MB * (settings ? settings.memory_mb : Integer.getInteger('linumpy.array_mb')) * task.attempt }
+    memory { 1.MB * settings.memory_mb * task.attempt }
 
     input:
     tuple val(id), val(settings), path(samples)

@@ -1,4 +1,4 @@
-"""Slurm, Apptainer, podman and the images, set up by the scripts beside this file.
+"""Slurm, Grid Engine, Apptainer, podman and the images, set up by the scripts beside this file.
 
 Everything is skipped, with the reason, where this machine is not a Debian whose root we are.
 """
@@ -25,7 +25,7 @@ PODMAN_OPTIONS = "--runtime runc --ulimit nofile=1024:1024 --ulimit nproc=1000:1
 
 def _why_not() -> str | None:
     if os.geteuid() != 0:
-        return "setting up Slurm and container engines needs root"
+        return "setting up Slurm, Grid Engine and container engines needs root"
     if shutil.which("apt-get") is None or shutil.which("dpkg-query") is None:
         return "the set-up scripts know only Debian's packages"
     return None

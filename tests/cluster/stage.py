@@ -40,13 +40,19 @@ SETTINGS: Mapping[str, object] = {
     "sections_per_task": 2,
 }
 
-# Tasks of one core, of which the sandbox's two run two at a time, and which ask for what they need. Those of job arrays
-# ask as shipped.
+# Tasks of one core, of which the sandbox's two run two at a time, and which ask for what they need.
 SMALL_TASKS = """
 process {
     withLabel: 'process_low' { memory = { 700.MB * task.attempt } }
     withLabel: 'process_medium' { cpus = 1 }
     withName: 'TISSUE_MASK|N4_GLOBAL|ASSEMBLE' { memory = { 1.GB * task.attempt } }
+}
+"""
+
+# As much for the tasks of job arrays, which ask for 4 GB as shipped.
+SMALL_ARRAYS = """
+process {
+    withName: 'TISSUE_MASK|N4_SECTION|N4_GLOBAL|CORRECT|ASSEMBLE|REPORT' { memory = { 1.GB * task.attempt } }
 }
 """
 
@@ -146,6 +152,12 @@ class Stage:
     def attempts(self) -> Counter[str]:
         """How often each task of the last run was tried."""
         return Counter(row["task"] for row in self.tasks())
+
+    def arrays(self) -> list[Path]:
+        """Folders of the job arrays that were submitted."""
+        asked = re.compile(r"^#(SBATCH --array|\$ -t) ", re.MULTILINE)
+        scripts = sorted((self.folder / "work").glob("??/*/.command.run"))
+        return [script.parent for script in scripts if asked.search(script.read_text())]
 
     def finished_folders(self) -> dict[str, str]:
         """Folder and name of each task that ended well."""

@@ -6,7 +6,7 @@ import pytest
 import zarr
 
 from tests.cluster.conftest import BuiltImage
-from tests.cluster.stage import SETTINGS, Stage
+from tests.cluster.stage import SETTINGS, SMALL_ARRAYS, Stage
 
 pytestmark = pytest.mark.nextflow
 
@@ -40,8 +40,9 @@ def test_apptainer(stage, plain, cpu_image):
     assert stage.digests() == plain.digests()
 
 
-def test_slurm_with_apptainer_and_the_head_job_in_slurm(stage, plain, cpu_image, slurm):
-    command = stage.command(profile="slurm,apptainer", config=image_config(cpu_image), settings=OTHERWISE_CUT)
+def test_slurm_with_apptainer_arrays_and_the_head_job_in_slurm(stage, plain, cpu_image, slurm):
+    config = image_config(cpu_image) + SMALL_ARRAYS
+    command = stage.command(profile="slurm,apptainer,arrays", config=config, settings=OTHERWISE_CUT)
     sbatch = [
         "sbatch",
         "--wait",
@@ -53,6 +54,7 @@ def test_slurm_with_apptainer_and_the_head_job_in_slurm(stage, plain, cpu_image,
     ]
     subprocess.run(sbatch, cwd=stage.folder, env=stage.environment(), check=True, timeout=400)
     assert stage.digests() == plain.digests(), stage.output()
+    assert len(stage.arrays()) == 6
 
 
 def test_verify_reads_results_back(plain, tmp_path):

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import jsonschema
@@ -456,23 +457,33 @@ def test_tuning_corrects_nothing_and_describes_nothing(launch, inputs, tmp_path)
     assert "Results:" not in failed.output
 
 
-def test_job_arrays_ask_for_the_memory_of_the_largest_task(launch, inputs, tmp_path, monkeypatch):
-    # Nextflow prepares an array without any input, and for ever where that fails.
+@pytest.mark.parametrize("profile", ["slurm", "slurm,arrays"])
+def test_what_is_asked_of_slurm(launch, inputs, tmp_path, monkeypatch, profile):
     commands = stand_in_for_slurm(tmp_path / "slurm")
     monkeypatch.setenv("PATH", f"{commands}:{REPOSITORY / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("SCALE_SUBMISSIONS", str(tmp_path / "submissions"))
     run = launch(
-        tmp_path / "run", "-stub-run", "-profile", "slurm", "--input", sheet(inputs, "uneven", "spaced"),
+        tmp_path / "run", "-stub-run", "-profile", profile, "--input", sheet(inputs, "uneven", "spaced"),
         *options(slab_planes=64, **SETTINGS),
         config="executor { pollInterval = '200 ms'; submitRateLimit = '20/1sec' }\n",
     )  # fmt: skip
-    plans = json.loads(run.work_files("plan.json")[0].read_text())
-    largest = max(task["memory_mb"] for plan in plans for task in plan["n4_section"] + plan["correct"])
     submitted = [path.read_text() for path in run.work_files(".command.run")]
     arrays = [script for script in submitted if "#SBATCH --array" in script]
-    assert len(arrays) == 2
-    assert all(f"#SBATCH --mem {largest}M\n" in script for script in arrays)
+    assert len(arrays) == (6 if profile == "slurm,arrays" else 0)
+    assert all("#SBATCH --mem 4096M\n" in script for script in arrays)
+    asked = Counter(int(memory) for script in submitted for memory in re.findall("#SBATCH --mem ([0-9]+)M", script))
+    plans = json.loads(run.work_files("plan.json")[0].read_text())
+    planned = [plan[part]["memory_mb"] for plan in plans for part in ("tissue_mask", "n4_global", "assemble")]
+    planned += [task["memory_mb"] for plan in plans for task in plan["n4_section"] + plan["correct"]]
+    if not arrays:  # CHECK_INPUT asks for 2 GB, and REPORT, BATCH_REPORT and PROVENANCE for 1 GB
+        assert asked == Counter(planned) + Counter([2048] + [1024] * (len(plans) + 2))
     assert count(run, "CORRECT", "uneven") == 3
+
+
+def test_a_preview_of_the_workflow_has_no_results(launch, inputs, tmp_path):
+    run = launch(tmp_path, "-preview", "--input", sheet(inputs, "uneven"))
+    assert "Results:" not in run.output
+    assert "What was spent" not in run.output
 
 
 def test_lint_finds_nothing():
