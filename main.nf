@@ -1,47 +1,11 @@
-// Parameters and samplesheet in, corrected acquisitions out. What is published stands in conf/publish.config.
+// Parameters and samplesheet in, corrected acquisitions out, published acquisition by acquisition.
 
 include { CHECK_INPUT     } from './modules/check_input/main'
 include { TUNE            } from './modules/tune/main'
 include { BIAS_CORRECTION } from './workflows/bias_correction'
 include { PROVENANCE      } from './modules/provenance/main'
-
-// A path as it is written: brackets and stars are no pattern.
-def asFile(path) {
-    return file(path, glob: false)
-}
-
-// Files that the samplesheet names, as [cell: path]. They are staged for CHECK_INPUT, since a container sees nothing else.
-def filesNamedIn(samplesheet) {
-    // An empty file has no header to split by; CHECK_INPUT says so.
-    def rows = samplesheet.text.trim() ? samplesheet.splitCsv(header: true, strip: true, quote: '"') : []
-    def cells = rows
-        // A byte order mark sticks to the first column's name, and keeps its quotes there.
-        .collect { row -> row.collectEntries { column, cell -> [column.replaceAll('[\uFEFF"]', ''), cell] } }
-        .collectMany { row -> ['image', 'mask', 'sections'].collect { column -> row[column] } }
-        .findAll { cell -> cell }
-        .unique()
-    return cells.collectEntries { cell -> [cell, asFile(cell.contains('://') ? cell : samplesheet.resolveSibling(cell))] }
-}
-
-// Hard links fail across file systems and bind mounts of one, so one is tried where it matters.
-def hardLinksWork(source, destination) {
-    def probe = source.resolve(".link-probe-${workflow.sessionId}")
-    def link = destination.resolve(".link-probe-${workflow.sessionId}")
-    def works = true
-    source.mkdirs()
-    destination.mkdirs()
-    probe.text = ''
-    try {
-        java.nio.file.Files.createLink(link, probe)
-    }
-    catch (Exception error) {
-        log.info("Results are copied to ${destination}: hard links from ${source} do not work there (${error.message})")
-        works = false
-    }
-    probe.delete()
-    link.delete()
-    return works
-}
+include { asFile ; filesNamedIn ; surroundings  } from './workflows/files'
+include { publishAcquisition ; publishRun       } from './workflows/publish'
 
 // Image files (SIF) are known by their digest; other images have one in their name, if that is pinned.
 def digestOfImageFile(container) {
@@ -79,11 +43,16 @@ def whatFailed(tasks) {
     return (['What failed:'] + lines).join('\n')
 }
 
+// What CHECK_INPUT refused, if it did: its error, whole.
+def refusal(tasks) {
+    def checks = tasks.findAll { task -> task.name.startsWith('CHECK_INPUT') && task.status == 'FAILED' && task.exit == '1' }
+    def said = checks ? asFile("${checks.last().workdir}/.command.err").readLines() : []
+    def faults = said.dropWhile { line -> !line.startsWith('error: ') }.takeWhile { line -> !line.startsWith('INFO ') }
+    return faults.join('\n')
+}
+
 // What each kind of task took: a line a process.
 def whatWasSpent(tasks) {
-    if (!tasks) {
-        return 'Nothing is known of what was spent: a trace is written where --outdir or -params-file give outdir'
-    }
     def lines = tasks
         .groupBy { task -> task.name.tokenize(' ').first().tokenize(':').last() }
         .collect { name, alike ->
@@ -97,22 +66,40 @@ def whatWasSpent(tasks) {
     return (['What was spent (memory: of the largest task):', heading] + lines).join('\n')
 }
 
+// Nextflow writes its trace, report and timeline when all else is over: into a folder of this run (nextflow.config), from
+// which they go to where the run is described, if it is, and to the work directory in any case. What to do is said after that,
+// below all that Nextflow says, and to those who silence it (-q), too.
+def atTheVeryEnd(records, places, words) {
+    Runtime.runtime.addShutdownHook(new Thread({ ->
+        def files = records.exists() ? records.listFiles() : []
+        places.each { place ->
+            place.mkdirs()
+            files.each { file -> file.copyTo(place.resolve(file.name)) }
+        }
+        records.deleteDir()
+        words.each { said -> System.out.println(said) }
+    }))
+}
+
 workflow {
     main:
+    def records = workflow.launchDir.resolve(".nextflow/linumpy-n4/${ProcessHandle.current().pid()}")
+    def places = []
+    def words = []
+    atTheVeryEnd(records, places, words)
     if (params.help.toString().toLowerCase() == 'true') {
         log.info(helpText())
         exit(0)
     }
-    if (!params.input || !params.outdir) {
-        error("Give --input (a samplesheet) and --outdir (a folder for the results); --help lists all parameters")
+    def needed = [input: 'a samplesheet', outdir: 'a folder for the results'].findAll { name, _what -> !params[name] }
+    if (needed) {
+        error("Give ${needed.collect { name, what -> "--${name} (${what})" }.join(' and ')}; --help lists all parameters")
     }
     def samplesheet = file(params.input, checkIfExists: true, glob: false)
+    def outdir = asFile(params.outdir)
     def named = filesNamedIn(samplesheet)
     def staged = named.findAll { _cell, path -> path.exists() }
-    def publish_mode = params.publish_mode == 'auto'
-        ? (hardLinksWork(workflow.workDir, asFile(params.outdir)) ? 'link' : 'copy')
-        : params.publish_mode
-    System.setProperty('linumpy.publish_mode', publish_mode.toString())
+    places << workflow.workDir.resolve('pipeline_info')
 
     def request = [
         workflow: [
@@ -125,6 +112,7 @@ workflow {
         ],
         parameters: params,
         paths: named.collectEntries { cell, path -> [cell, path.toUriString()] },
+        surroundings: surroundings(samplesheet, named, outdir, workflow),
         staged: staged.keySet().withIndex().collectEntries { cell, index -> [cell, "inputs/${index + 1}/${named[cell].name}"] },
     ]
     CHECK_INPUT(
@@ -146,13 +134,9 @@ workflow {
         }
     }
 
-    // Two runs gave the same voxels where these files are the same.
-    // They are sorted by acquisition: files sort by their task's folder, which is another in every run.
-    BIAS_CORRECTION.out.digests.collectFile(
-        name: 'digests.tsv',
-        storeDir: "${params.outdir}/pipeline_info",
-        sort: { file -> file.parent.name },
-    )
+    published = BIAS_CORRECTION.out.results
+        .mix(TUNE.out.report.map { id, page -> [id, [page.parent]] })
+        .map { id, folders -> publishAcquisition(id, folders, outdir, params.publish_mode) }
 
     // Nothing corrected is nothing to describe: a crate that earlier results have stays.
     PROVENANCE(
@@ -161,25 +145,60 @@ workflow {
         file("${projectDir}/main.nf"),
     )
 
-    channel.topic('versions')
+    // Two runs gave the same voxels where these files are the same.
+    // They are sorted by acquisition: files sort by their task's folder, which is another in every run.
+    digests = BIAS_CORRECTION.out.digests.collectFile(name: 'digests.tsv', sort: { file -> file.parent.name })
+    versions = channel.topic('versions')
         .unique()
         .map { process, tool, version -> "${process.tokenize(':').last()}\t${tool}\t${version}" }
-        .collectFile(name: 'software_versions.tsv', storeDir: "${params.outdir}/pipeline_info", sort: true, newLine: true)
+        .collectFile(name: 'software_versions.tsv', sort: true, newLine: true)
+
+    asked = acquisitions.map { plan -> plan.id }.toSortedList()
+    done = published.map { id, _files -> id }.toSortedList()
+    run = asked
+        .map { ids -> [ids] }
+        .combine(done.map { ids -> [ids] })
+        .filter { _ids, finished -> finished }
+        .map { ids, finished -> groovy.json.JsonOutput.toJson([session: workflow.sessionId.toString(), finished: finished, unfinished: ids - finished]) }
+        .collectFile(name: 'run.json')
+    CHECK_INPUT.out.info
+        .flatten()
+        .mix(digests, versions, PROVENANCE.out.crate, PROVENANCE.out.workflow_file, BIAS_CORRECTION.out.page, run)
+        .toSortedList { a, b -> a.name <=> b.name }
+        .subscribe { files ->
+            def record = files.find { path -> path.name == 'run.json' }
+            if (record) {
+                places << publishRun(files, outdir, new groovy.json.JsonSlurperClassic().parseText(record.text))
+            }
+        }
 
     workflow.onComplete = {
         if (workflow.preview) {
             return
         }
-        def trace = asFile("${params.outdir}/pipeline_info/trace.tsv")
+        def trace = records.resolve('trace.tsv')
         def tasks = trace.exists() ? trace.splitCsv(header: true, sep: '\t') : []
-        log.info(whatWasSpent(tasks))
-        if (workflow.stats.ignoredCount > 0) {
-            log.error(whatFailed(tasks))
+        def refused = refusal(tasks)
+        def signal = workflow.errorMessage in ['SIGINT', 'SIGTERM', 'SIGHUP'] ? workflow.errorMessage : null
+        if (tasks && !refused) {
+            log.info(whatWasSpent(tasks))
+        }
+        if (refused) {
+            words << "${refused}\nNothing was corrected, and nothing in ${params.outdir} was changed. Mend the above, then give the same command again."
+        }
+        else if (signal) {
+            words << "Stopped (${signal}); what was published stays. The same command goes on from here with -resume"
+        }
+        else if (workflow.stats.ignoredCount > 0) {
+            words << "${whatFailed(tasks)}\nMend what is named, then give the same command with -resume: what was finished is not done again."
         }
         else if (workflow.success) {
             def tuned = params.tune.toString() == 'true'
             def page = tuned ? 'tuning.html of each acquisition' : 'index.html leads to the report of each acquisition'
             log.info("Results: ${params.outdir} (${page})")
+        }
+        else if (workflow.errorMessage) {
+            words << workflow.errorMessage
         }
     }
 }

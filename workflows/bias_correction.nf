@@ -68,8 +68,17 @@ workflow BIAS_CORRECTION {
         .combine(finished.map { metrics -> [metrics.collect { id, _file -> id }] })
         .map { asked, done -> asked - done }
     digests = REPORT.out.digests
+    page = BATCH_REPORT.out.report
+    // The folders with all results of an acquisition, which are to be published together.
+    results = TISSUE_MASK.out.mask
+        .join(N4_GLOBAL.out.bias)
+        .join(ASSEMBLE.out.corrected)
+        .join(REPORT.out.report)
+        .map { id, mask, bias, corrected, report -> [id, [mask.parent, bias.parent, corrected.parent, report.parent]] }
 
     emit:
     unfinished
     digests
+    page
+    results
 }

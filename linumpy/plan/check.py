@@ -14,6 +14,7 @@ from linumpy.intensity.bias_model import read_json, write_json
 from linumpy.plan.acquisition import StagedFiles, code_digest, plan_acquisition
 from linumpy.plan.errors import InputError
 from linumpy.plan.parameters import resolve_parameters
+from linumpy.plan.places import overwritten
 from linumpy.plan.samplesheet import read_samplesheet
 
 __all__ = ["check_input", "software_versions"]
@@ -27,7 +28,8 @@ def check_input(samplesheet: Path, request: Path, schema: Path, output_plan: Pat
     samplesheet : Path
         The samplesheet.
     request : Path
-        JSON: ``parameters`` as given; ``paths`` and ``staged``, see :class:`StagedFiles`; ``workflow``, what runs it.
+        JSON: ``parameters`` as given; ``paths`` and ``staged``, see :class:`StagedFiles`; ``workflow``, what runs it;
+        ``surroundings``, see :func:`linumpy.plan.places.overwritten` (without them nothing is published).
     schema : Path
         JSON schema of the parameters.
     output_plan : Path
@@ -57,6 +59,8 @@ def check_input(samplesheet: Path, request: Path, schema: Path, output_plan: Pat
     if parameters is None:
         # Images are still looked at, with what is not given or refused at its default.
         parameters = resolve_parameters({"input": "-", "outdir": "-"}, read_json(schema))
+    if "surroundings" in asked:
+        faults += overwritten(asked["surroundings"], rows, tune=parameters["tune"])
     code = code_digest()
     planned = [plan_acquisition(row, files, parameters, code) for row in rows]
     faults += [fault for _, _, row_faults in planned for fault in row_faults]

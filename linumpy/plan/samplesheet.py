@@ -16,12 +16,13 @@ from pathlib import Path
 
 from linumpy.plan.errors import InputError
 
-__all__ = ["COLUMNS", "Row", "read_samplesheet", "read_sections"]
+__all__ = ["COLUMNS", "RESERVED_NAMES", "Row", "read_samplesheet", "read_sections"]
 
 COLUMNS = ("acquisition", "image", "n_sections", "sections", "mask", "channel", "timepoint")
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_RESERVED_NAMES = {"pipeline_info"}
+RESERVED_NAMES = ("index.html", "pipeline_info", "pipeline_info.unfinished", "ro-crate-metadata.json")
+"""What is published beside the acquisitions' folders."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +156,10 @@ def _read_row(line: int, values: dict[str, str]) -> tuple[Row | None, list[str]]
     name = values["acquisition"]
     where = f"samplesheet line {line} ({name or 'no name'})"
     faults = []
-    if not _SAFE_NAME.fullmatch(name) or name in _RESERVED_NAMES:
+    if not _SAFE_NAME.fullmatch(name) or name.lower() in RESERVED_NAMES:
         faults.append(
             f"{where}: acquisition {name!r} cannot name a folder; use letters, digits, '.', '_', '-', "
-            f"not starting with '.' or '-', and not {', '.join(_RESERVED_NAMES)}"
+            f"not starting with '.' or '-', and not {', '.join(RESERVED_NAMES)}"
         )
     if not values["image"]:
         faults.append(f"{where}: image is empty; give the path of an OME-Zarr")

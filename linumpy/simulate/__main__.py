@@ -79,12 +79,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _refuse_to_replace_what_is_not_simulated(samplesheet: Path, variants: Sequence[str]) -> None:
+    """Raise a ValueError unless what is there is an earlier simulation, told by its samplesheet."""
+    if samplesheet.is_file():
+        with samplesheet.open(newline="", encoding="utf-8") as stream:
+            names = [(row.get("acquisition"), row.get("image")) for row in csv.DictReader(stream)]
+        if all(name in VARIANTS and image == f"{name}.ome.zarr" for name, image in names):
+            return
+    stores = [samplesheet.parent / f"{name}{kind}.ome.zarr" for name in variants for kind in ("", "_bias")]
+    for path in (samplesheet, *stores):
+        if path.exists():
+            raise ValueError(f"{path} is there and no earlier simulation wrote it; give another --output")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the acquisitions asked for and print the path of their samplesheet."""
     args = parse_args(argv)
-    args.output.mkdir(parents=True, exist_ok=True)
+    samplesheet = args.output / "samplesheet.csv"
     rows = []
     try:
+        _refuse_to_replace_what_is_not_simulated(samplesheet, args.variant)
+        args.output.mkdir(parents=True, exist_ok=True)
         for variant in args.variant:
             acquisition = simulate_acquisition(
                 tuple(args.size),
@@ -97,7 +112,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    samplesheet = args.output / "samplesheet.csv"
     with samplesheet.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()

@@ -33,6 +33,6 @@ process REPORT {
     mkdir -p results/${id}
     echo '<html></html>' > results/${id}/report.html
     echo '{}' > results/${id}/metrics.json
-    echo > results/${id}/digests.tsv
+    echo '${id}	image	none' > results/${id}/digests.tsv
     """
 }

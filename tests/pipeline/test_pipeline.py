@@ -26,6 +26,7 @@ from linumpy.intensity.bias_field import compute_tissue_mask, n4_correct, n4_cor
 from linumpy.intensity.bias_model import BiasModel, read_json
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.plan.parameters import properties_of, resolve_parameters
+from linumpy.plan.places import OF_A_RUN
 from tests.acquisitions import (
     UNEVEN_SECTIONS,
     VOXEL_UM,
@@ -365,8 +366,49 @@ def test_nothing_incomplete_is_assembled(failures):
     assert (count(failures, "CORRECT", "slabs"), count(failures, "CORRECT", "broken")) == (2, 0)
     for name in ("slabs", "broken"):
         assert count(failures, "ASSEMBLE", name) == 0
-        for result in ("corrected.ome.zarr", "report.html", "metrics.json"):
-            assert not (failures.outdir / name / result).exists()
+        assert not (failures.outdir / name).exists()
+    assert not [path.name for path in failures.outdir.iterdir() if path.name.startswith(".")]
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_what_a_run_leaves_of_an_earlier_one(launch, inputs, tmp_path):
+    """Refused: all. Failed: what it could not finish, and what describes the earlier run. Then it is resumed."""
+    samplesheet = sheet(inputs, "uneven", "sixteen")
+    first = launch(tmp_path, "-stub-run", "--input", samplesheet)
+    leftover = first.outdir / "uneven" / "corrected.ome.zarr" / "of_an_earlier_image"
+    leftover.touch()
+    before = content(first.outdir)
+
+    (tmp_path / "link").symlink_to(first.outdir / "sixteen")
+    rows = [ROWS["sixteen"] | {"acquisition": "sixteen", "image": str(tmp_path / "link" / "mask.ome.zarr")}]
+    write_samplesheet(tmp_path / "inside.csv", rows)
+    refused = launch(tmp_path, "-stub-run", "--input", "inside.csv", status=None)
+    assert refused.status != 0
+    assert re.search(r"line 2 \(sixteen\): image: \S+mask.ome.zarr lies in \S+results/sixteen, where", refused.output)
+    assert content(first.outdir) == before
+
+    fail = "process { withName: 'REPORT' { beforeScript = { task.tag == 'sixteen' ? 'exit 3' : '' } } }"
+    failed = launch(tmp_path, "-stub-run", "--input", samplesheet, config=fail, status=None, parser="v2")
+    assert failed.status != 0
+    assert "-resume" in failed.output.splitlines()[-1]
+    assert not leftover.exists()
+    after = content(first.outdir)
+    kept = {path: text for path, text in before.items() if path.parts[0] in ("sixteen", "pipeline_info")}
+    assert {path: text for path, text in after.items() if path.parts[0] in ("sixteen", "pipeline_info")} == kept
+    run = read_json(first.outdir / "pipeline_info.unfinished" / "run.json")
+    assert (run["finished"], run["unfinished"]) == (["uneven"], ["sixteen"])
+
+    launch(tmp_path, "-stub-run", "--input", samplesheet, "-resume")
+    assert sorted(path.name for path in first.outdir.iterdir()) == [
+        "index.html", "pipeline_info", "ro-crate-metadata.json", "sixteen", "uneven",
+    ]  # fmt: skip
+    done = read_json(first.outdir / "pipeline_info" / "run.json")
+    assert (done["session"], done["unfinished"]) == (run["session"], [])
+    names = {path.name for path in (first.outdir / "pipeline_info").iterdir()}
+    assert names == OF_A_RUN
 
 
 @pytest.mark.parametrize("parser", ["v1", "v2"])
@@ -395,9 +437,12 @@ def test_bad_input_is_told_all_at_once(launch, inputs, tmp_path, parser):
         r"line 6 \(masked\): mask has shape \(150, 61, 301\), image \(21, 45, 52\)",
     ):
         assert re.search(fault, run.output), (fault, run.output)
-    assert "6 faults in the input" in run.output
-    assert [path.name for path in run.outdir.iterdir()] == ["pipeline_info"]
-    assert not (run.outdir / "pipeline_info" / "parameters.json").exists()
+    # They come last and alone: no table of zeros, no tip, no place in a log.
+    _first, *rest = run.output[run.output.rindex("error: 6 faults in the input:") :].splitlines()
+    assert [line[:4] for line in rest[:-1]] == ["  - "] * 6
+    assert re.match("Nothing was corrected, and nothing in results was changed. Mend", rest[-1])
+    assert "What was spent" not in run.output
+    assert not run.outdir.exists()
 
 
 @pytest.mark.parametrize(
@@ -423,8 +468,10 @@ def test_help_and_what_is_needed(launch, tmp_path):
         assert prop["description"] in helped.output
     bare = launch(tmp_path, parser="v2", status=None, outdir=None)
     assert bare.status != 0
-    assert "--input" in bare.output
-    assert not (tmp_path / "pipeline_info").exists()
+    assert bare.output.splitlines()[2:] == [
+        "Give --input (a samplesheet) and --outdir (a folder for the results); --help lists all parameters"
+    ]
+    assert not [path.name for path in tmp_path.iterdir() if path.name in ("null", "work", "pipeline_info")]
 
 
 @pytest.mark.parametrize(("parser", "profile"), [("v1", "gpu"), ("v2", "standard")])

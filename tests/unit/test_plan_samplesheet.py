@@ -63,6 +63,8 @@ def test_a_header_that_cannot_be_read_stops(sheet, text, message):
         ("../a,x,1,,", "acquisition '../a' cannot name a folder"),
         (".hidden,x,1,,", "cannot name a folder"),
         ("pipeline_info,x,1,,", "cannot name a folder"),
+        ("index.html,x,1,,", "cannot name a folder"),
+        ("RO-Crate-Metadata.json,x,1,,", "cannot name a folder"),
         (",x,1,,", "no name.*cannot name a folder"),
         ("a,,1,,", "image is empty"),
         ("a,x,,,", "neither n_sections nor sections is given"),

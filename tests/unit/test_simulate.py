@@ -168,3 +168,15 @@ def test_command_line_reports_a_mistake_in_one_line(tmp_path: Path, capsys):
     assert main(["--output", str(tmp_path), "--size", "4", "20", "20", "--sections", "9"]) == 2
     assert capsys.readouterr().err.startswith("error: 9 sections")
     assert not list(tmp_path.iterdir())
+
+
+def test_command_line_replaces_its_own_files_only(tmp_path: Path, capsys):
+    options = ["--output", str(tmp_path), "--size", "4", "20", "20", "--sections", "2"]
+    assert main(options) == 0
+    assert main([*options, "--seed", "1"]) == 0
+    samplesheet = tmp_path / "samplesheet.csv"
+    samplesheet.write_text("acquisition,image,n_sections\nbrain_01,serial_oct.ome.zarr,3\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(options) == 2
+    assert "samplesheet.csv is there and no earlier simulation wrote it" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
