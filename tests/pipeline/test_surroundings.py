@@ -117,7 +117,7 @@ def test_dollars_are_refused_by_name(tmp_path):
         {"acquisition": "a", "image": "brain $1.ome.zarr", "n_sections": 3},
         {"acquisition": "b", "image": "link.ome.zarr", "sections": "$HOME.csv"},
     ]
-    done = stage(tmp_path, write_samplesheet(tmp_path / "s.csv", rows), "results", {})
+    done = stage(tmp_path, write_samplesheet(tmp_path / "s.csv", rows), "results", {"NXF_SYNTAX_PARSER": "v2"})
     assert done.returncode == 1
     said = "Nextflow cannot read a path with a dollar sign: rename "
     image = tmp_path / "brain $1.ome.zarr"
