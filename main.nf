@@ -4,8 +4,8 @@ include { CHECK_INPUT     } from './modules/check_input/main'
 include { TUNE            } from './modules/tune/main'
 include { BIAS_CORRECTION } from './workflows/bias_correction'
 include { PROVENANCE      } from './modules/provenance/main'
-include { asFile ; filesNamedIn ; surroundings  } from './workflows/files'
-include { publishAcquisition ; publishRun       } from './workflows/publish'
+include { asFile ; checkDollars ; checkLetters ; filesNamedIn ; surroundings } from './workflows/files'
+include { publishAcquisition ; publishRun } from './workflows/publish'
 
 // Image files (SIF) are known by their digest; other images have one in their name, if that is pinned.
 def digestOfImageFile(container) {
@@ -95,9 +95,11 @@ workflow {
     if (needed) {
         error("Give ${needed.collect { name, what -> "--${name} (${what})" }.join(' and ')}; --help lists all parameters")
     }
+    checkLetters([params.input, params.outdir, workflow.launchDir, workflow.workDir])
     def samplesheet = file(params.input, checkIfExists: true, glob: false)
     def outdir = asFile(params.outdir)
     def named = filesNamedIn(samplesheet)
+    checkDollars([projectDir, workflow.workDir, samplesheet] + named.values())
     def staged = named.findAll { _cell, path -> path.exists() }
     places << workflow.workDir.resolve('pipeline_info')
 
@@ -122,6 +124,7 @@ workflow {
         file("${projectDir}/nextflow_schema.json"),
     )
     acquisitions = CHECK_INPUT.out.plan.flatMap { plan -> new groovy.json.JsonSlurperClassic().parseText(plan.text) }
+    acquisitions.subscribe { plan -> plan.report.warnings.each { warning -> log.warn("${plan.id}: ${warning.message}") } }
     TUNE(
         acquisitions
             .filter { plan -> plan.tune }

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import re
 import resource
 import statistics
@@ -102,11 +101,14 @@ def run_stage(scratch: Path, name: str, samplesheet: str, *options: str, root: P
     sheet.write_text(samplesheet)
     run("rm", "-rf", folder)
     folder.mkdir()
+    (folder / "imports.config").write_text(f"env.PYTHONPATH = '{root}'\n")
     begun, cpu_before = time.monotonic(), _cpu_of_children()
     done = subprocess.run(
-        ["nextflow", "-q", "run", str(root), "--input", str(sheet), "--outdir", "results", *options],
+        [
+            *("nextflow", "-q", "run", str(root), "-c", "imports.config"),
+            *("--input", str(sheet), "--outdir", "results", *options),
+        ],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
         check=False,

@@ -6,6 +6,26 @@ def asFile(path) {
     return file(path, glob: false)
 }
 
+// Java takes names by the locale, and ends without a word on it where that lacks one of their letters.
+def checkLetters(names) {
+    def letters = java.nio.charset.Charset.forName(System.getProperty('sun.jnu.encoding')).newEncoder()
+    def faults = names.findAll { name -> !letters.canEncode(name.toString()) }
+    if (faults) {
+        error("This shell's locale lacks letters of ${faults.join(', ')}: `export LC_ALL=C.UTF-8` and run again")
+    }
+}
+
+// Nextflow links what tasks read by a shell command, symbolic links followed, and leaves a `$` in it to the shell.
+def checkDollars(paths) {
+    def faults = paths
+        .findAll { path -> path.scheme == 'file' && path.exists() }
+        .collect { path -> path.toRealPath().toString() }
+        .findAll { path -> path.contains('$') }
+    if (faults) {
+        error("Nextflow cannot read a path with a dollar sign: rename ${faults.join(', ')}; a symbolic link does not help")
+    }
+}
+
 // Rows of a samplesheet, as they can be read before they are checked.
 def rowsOf(samplesheet) {
     // An empty file has no header to split by; CHECK_INPUT says so.
@@ -20,6 +40,7 @@ def filesNamedIn(samplesheet) {
         .collectMany { row -> ['image', 'mask', 'sections'].collect { column -> row[column] } }
         .findAll { cell -> cell }
         .unique()
+    checkLetters(cells)
     return cells.collectEntries { cell -> [cell, asFile(cell.contains('://') ? cell : samplesheet.resolveSibling(cell))] }
 }
 

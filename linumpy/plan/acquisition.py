@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ SLAB_PLANES = 512
 """Most planes of a CORRECT task: its statistics keep samples of every plane."""
 END_PLANE_SAMPLES = 250_000
 """Most samples kept of a section's first and last plane."""
+PLAUSIBLE_WIDTH_MM = (0.2, 1000.0)
+"""Sizes of what is cut into serial sections, with a wide margin: an embryo, a whole human brain."""
 INTERPRETER_MB = 400
 MASK_WORKERS = 2
 """Threads that the memory of TISSUE_MASK is planned for, those of its resource label."""
@@ -167,6 +169,7 @@ def plan_acquisition(
         return None, None, faults
     small = parameters["preview"] or parameters["tune"]
     view = (stand_in if small else full_image)(image, sections, parameters)
+    view = replace(view, warnings=(*view.warnings, *_implausible(image, sections, given=given_sections is not None)))
     plan = _plan(row, files, view, missing.n_missing, [code, *fingerprints])
     if parameters["tune"]:
         plan["tune"] |= {"factors": view.factors, "parameters": CorrectionParameters.among(parameters)}
@@ -183,6 +186,33 @@ def plan_acquisition(
         "sections": [list(bounds) for bounds in sections],
     }
     return plan, inputs, faults
+
+
+def _implausible(image: Image, sections: Sections, *, given: bool) -> list[dict[str, Any]]:
+    """Warn of sizes that are most likely a slip; `given` tells that the bounds of sections are the user's own."""
+    found = []
+    extent_mm = [n * size for n, size in zip(image.shape, image.voxel_size_mm, strict=True)]
+    if not PLAUSIBLE_WIDTH_MM[0] <= max(extent_mm[1:]) or not max(extent_mm) <= PLAUSIBLE_WIDTH_MM[1]:
+        found.append(
+            (
+                "size",
+                f"the image is {' x '.join(f'{mm:.3g}' for mm in extent_mm)} mm (z, y, x), "
+                f"its voxels {' x '.join(f'{1000 * mm:.3g}' for mm in image.voxel_size_mm)} µm: was one unit taken "
+                "for another? Lengths of the fits are in mm; --voxel_size_um gives the right size",
+            )
+        )
+    depths = [z_stop - z_start for z_start, z_stop in sections]
+    if not given and min(depths) != max(depths):
+        told = ", ".join(map(str, depths[:8])) + (", ..." if len(depths) > 8 else "")
+        found.append(
+            (
+                "uneven_sections",
+                f"{image.shape[0]} planes cannot be cut into {len(sections)} equal sections: they hold {told} planes. "
+                "Is n_sections right? A cut in the wrong place spoils two sections; the column `sections` names a CSV "
+                "file of their bounds",
+            )
+        )
+    return [{"code": code, "message": message, "section": None} for code, message in found]
 
 
 def _plan(

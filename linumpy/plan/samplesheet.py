@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def read_samplesheet(path: str | Path) -> tuple[list[Row], list[str]]:
     if not lines:
         raise InputError([f"samplesheet {Path(path).name} is empty; give a header ({', '.join(COLUMNS[:3])}) and rows"])
     header = lines[0][1]
+    _check_separators(Path(path).name, header)
     _check_header(header)
     if len(lines) == 1:
         raise InputError([f"samplesheet {Path(path).name} has a header and no rows; give one row an acquisition"])
@@ -127,14 +129,34 @@ def read_sections(path: str | Path) -> list[tuple[int, int]]:
 def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
     """Lines that hold anything, with their numbers, cells stripped."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        content = path.read_bytes()
     except OSError as error:
         raise InputError([f"{path.name} cannot be read ({error.strerror}); give a CSV file"]) from error
+    if b"\0" in content:
+        raise InputError([f"{path.name} is in UTF-16, or no text at all; save it as CSV in UTF-8"])
+    try:
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError([f"{path.name} is not a CSV file in UTF-8 ({error}); save it as one"]) from error
     return [(number, cells) for number, cells in lines if any(cells)]
+
+
+def _check_separators(name: str, header: list[str]) -> None:
+    """Tell a file of another form of CSV in one fault: every column would be one."""
+    if header[0].lower().startswith("sep="):
+        raise InputError(
+            [f"samplesheet {name}: the first line is {','.join(header)}; remove it, and separate columns by commas"]
+        )
+    for separator, told in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas inside quotes")):
+        columns = [column.strip(" \"'") for column in header[0].split(separator)]
+        if len(columns) > 1 and set(columns) & set(COLUMNS):
+            raise InputError(
+                [
+                    f"samplesheet {name}: columns are separated by {told}; separate them by commas, "
+                    f"without quotes around whole lines ({', '.join(COLUMNS[:3])})"
+                ]
+            )
 
 
 def _check_header(header: list[str]) -> None:

@@ -52,7 +52,7 @@ def test_slurm_with_apptainer_arrays_and_the_head_job_in_slurm(stage, plain, cpu
         "--wrap",
         subprocess.list2cmdline(command),
     ]
-    subprocess.run(sbatch, cwd=stage.folder, env=stage.environment(), check=True, timeout=400)
+    subprocess.run(sbatch, cwd=stage.folder, check=True, timeout=400)
     assert stage.digests() == plain.digests(), stage.output()
     assert len(stage.arrays()) == 6
 

@@ -72,6 +72,11 @@ class Run:
 Launch = Callable[..., Run]
 
 
+def imports_from(pipeline: Path) -> str:
+    """Configuration by which tasks import `linumpy` from a copy of the pipeline, not from the checkout."""
+    return f"env.PYTHONPATH = '{pipeline}'\n"
+
+
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the pipeline, so that what is edited while the tests run changes none of them."""
@@ -98,13 +103,13 @@ def launch(pipeline: Path) -> Launch:
         outdir: str | None = "results",
     ) -> Run:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "test.config").write_text(CONFIG + config)
+        (folder / "test.config").write_text(CONFIG + imports_from(pipeline) + config)
         command = [nextflow, "run", pipeline, "-ansi-log", "false", "-c", "test.config"]
         command += ["--outdir", outdir] if outdir else []
         done = subprocess.run(
             [str(word) for word in (*command, *arguments)],
             cwd=folder,
-            env=os.environ | {"NXF_SYNTAX_PARSER": parser, "PYTHONPATH": str(pipeline)},
+            env=os.environ | {"NXF_SYNTAX_PARSER": parser},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -226,6 +226,25 @@ def test_missing_chunks(check, policy):
     assert plan["report"]["missing_chunks"] == 1
 
 
+@pytest.mark.parametrize(
+    ("voxel_size_um", "cells", "expected"),
+    [
+        (20, {}, []),
+        (0.02, {}, [("size", r"0.00012 x 0.0004 x 0.00048 mm \(z, y, x\), its voxels 0.02 x 0.02 x 0.02 µm")]),
+        (50_000, {}, [("size", r"300 x 1e\+03 x 1.2e\+03 mm .* unit")]),
+        (20, {"n_sections": 4}, [("uneven_sections", "6 planes cannot be cut into 4 equal .* hold 2, 1, 1, 2 planes")]),
+        (20, {"sections": "cut.csv"}, []),
+    ],
+)  # fmt: skip
+def test_implausible_sizes_are_warned_of(check, tmp_path, voxel_size_um, cells, expected):
+    write_sections(tmp_path / "cut.csv", [(0, 2), (2, 6)])
+    (plan,) = check([row(**cells)], voxel_size_um=voxel_size_um)
+    warnings = [warning for warning in plan["report"]["warnings"] if warning["code"] != "lattice"]
+    assert [warning["code"] for warning in warnings] == [code for code, _ in expected]
+    for warning, (_, message) in zip(warnings, expected, strict=True):
+        assert re.search(message, warning["message"])
+
+
 def test_what_the_provenance_holds(check, tmp_path):
     check([row(), row("five.zarr", name="other", channel="gfp", timepoint=1, mask="mask.zarr")], n_iterations="9,8")
     first, second = read_json(tmp_path / "info" / "inputs.json")

@@ -57,6 +57,26 @@ def test_a_header_that_cannot_be_read_stops(sheet, text, message):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("acquisition;image;n_sections\na;x.zarr;3\n", "separated by semicolons; separate them by commas"),
+        ('"acquisition";"image";"n_sections"\n"a";"x, y.zarr";"3"\n', "separated by semicolons"),
+        ("acquisition\timage\tn_sections\na\tx.zarr\t3\n", "separated by tabs"),
+        ('"acquisition,image,n_sections"\n"a,x.zarr,3"\n', "separated by commas inside quotes"),
+        ("sep=;\nacquisition;image;n_sections\na;x.zarr;3\n", "first line is sep=;; remove it"),
+        ("sep=,\nacquisition,image,n_sections\na,x.zarr,3\n", "first line is sep=,"),
+        ("acquisition,image,n_sections\na,x.zarr,3\n".encode("utf-16"), "UTF-16"),
+        ("acquisition,image,n_sections\na,x.zarr,3\n".encode("utf-16-be"), "UTF-16"),
+        ("acquisition,image,n_sections\né,x.zarr,3\n".encode("latin-1"), "not a CSV file in UTF-8"),
+    ],
+)
+def test_another_form_of_csv_is_one_fault(sheet, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_samplesheet(sheet(text))
+    assert len(caught.value.faults) == 1
+
+
+@pytest.mark.parametrize(
     ("row", "message"),
     [
         ("a b,x,1,,", "acquisition 'a b' cannot name a folder"),
