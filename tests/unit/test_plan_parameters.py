@@ -51,27 +51,6 @@ def test_what_is_not_given_is_the_default():
     assert set(resolved) == set(properties_of(SCHEMA))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("mode", "both"),
-        ("strength", "1.5"),
-        ("strength", "nan"),
-        ("strength", "strong"),
-        ("zero_outside_mask", "yes"),
-        ("shrink_factor", "4,4"),
-        ("shrink_factor", "0"),
-        ("n_iterations", "50,0"),
-        ("n_iterations", ""),
-        ("closing_radius", "2.5"),
-        ("max_fit_voxels", True),
-    ],
-)
-def test_refused_values_are_named(name, value):
-    with pytest.raises(InputError, match=f"parameter {name}: .* is refused"):
-        resolve(**{name: value})
-
-
 def test_misspelt_parameters_are_named_with_the_nearest():
     with pytest.raises(InputError) as caught:
         resolve(shrinkFactor=4, n_iteration=[50], colour="red")
