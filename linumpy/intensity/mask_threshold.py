@@ -144,7 +144,9 @@ def _centres(edges: Float32) -> Float32:
 def otsu_of_counts(counts: Int64, edges: Float32) -> float:
     """Return Otsu's threshold of counted bins: a bin centre, in single precision like scikit-image's."""
     centres = _centres(edges)
-    return float(centres[int(np.argmax(_variance_between(counts.astype(np.float32), centres)))])
+    # Brought to about 1 by a power of two: the squares of large values would overflow, and no digit changes.
+    comparable = np.ldexp(centres, -np.frexp(np.abs(centres).max())[1])
+    return float(centres[int(np.argmax(_variance_between(counts.astype(np.float32), comparable)))])
 
 
 def _variance_between(counts: NDArray[np.floating], centres: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -8,10 +8,12 @@ a correction.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import stat
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from linumpy.io.errors import OmeZarrError
 __all__ = ["Axis", "Dataset", "ImageMetadata", "read_image_metadata"]
 
 OME_ZARR_VERSIONS = ("0.4", "0.5")
+MAX_JSON_BYTES = 2**26
+"""Of one metadata file. Metadata of ten thousand levels and channels has a few megabytes."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def _group_attributes(path: Path) -> tuple[Mapping[str, Any], str]:
             raise OmeZarrError(
                 path, f"this is a Zarr {node.get('node_type')}, not an image group; name the folder above it"
             )
-        attributes = node.get("attributes") or {}
+        attributes = _mapping(node.get("attributes"))
         ome = attributes.get("ome")
         if isinstance(ome, Mapping):
             version = str(ome.get("version", "0.5"))
@@ -131,21 +135,31 @@ def _group_attributes(path: Path) -> tuple[Mapping[str, Any], str]:
         raise OmeZarrError(path, "a Zarr v3 group without 'ome' metadata is no OME-Zarr image; " + _look(path))
     if _load_json(path / ".zarray") is not None:
         raise OmeZarrError(path, "this is a Zarr array, not an image group; name the folder above it")
-    attributes = _load_json(path / ".zattrs")
-    if attributes is None and not (path / ".zgroup").is_file():
+    zattrs = _load_json(path / ".zattrs")
+    if zattrs is None and not (path / ".zgroup").is_file():
         raise OmeZarrError(path, "no OME-Zarr image: it holds neither zarr.json nor .zattrs; " + _look(path))
-    attributes = attributes or {}
-    return attributes, "0.4"
+    return zattrs or {}, "0.4"
 
 
 def _look(path: Path) -> str:
     """Name the images one level below, the usual cause of a group without metadata."""
-    below = sorted(p.parent.name for pattern in ("*/zarr.json", "*/.zattrs") for p in path.glob(pattern))
-    return f"name one of the groups in it: {', '.join(below[:5])}" if below else "check the path"
+    files = sorted(file for pattern in ("*/zarr.json", "*/.zattrs") for file in path.glob(pattern))
+    images = [file.parent.name for file in itertools.islice(filter(_is_of_an_image, files), 5)]
+    return f"name one of the groups in it: {', '.join(images)}" if images else "check the path, or copy the store again"
+
+
+def _is_of_an_image(file: Path) -> bool:
+    try:
+        content = file.read_bytes() if file.is_file() else b""
+    except OSError:
+        return False
+    return b'"multiscales"' in content or b'"bioformats2raw.layout"' in content
 
 
 def _load_json(file: Path) -> dict[str, Any] | None:
     try:
+        if not stat.S_ISREG((status := file.stat()).st_mode) or status.st_size > MAX_JSON_BYTES:
+            raise OmeZarrError(file, f"is no file of metadata (at most {MAX_JSON_BYTES} bytes); copy the store again")
         text = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -153,34 +167,48 @@ def _load_json(file: Path) -> dict[str, Any] | None:
         raise OmeZarrError(file, f"cannot be read ({error.strerror}); check the permissions") from error
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OmeZarrError(file, f"is not valid JSON ({error}); copy the store again") from error
     if not isinstance(content, dict):
         raise OmeZarrError(file, "does not hold a JSON object; copy the store again")
     return content
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Return a JSON object, an empty one in place of anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _inside(path: Path, name: str) -> str:
+    """Refuse the name of a level or series that leads out of its image."""
+    if not name or name.startswith("/") or ".." in name.split("/"):
+        raise OmeZarrError(path, f"the path {name!r} in the metadata leads out of the image; correct it")
+    return name
+
+
 def _only_series(path: Path) -> Path:
     ome = _load_json(path / "OME" / "zarr.json")
     if ome is not None:
-        ome = (ome.get("attributes") or {}).get("ome")
+        ome = _mapping(ome.get("attributes")).get("ome")
     else:
         ome = _load_json(path / "OME" / ".zattrs")
-    series = (ome or {}).get("series")
+    series = _mapping(ome).get("series")
     if series is None:  # the layout without the list: groups named 0, 1, ...
         series = sorted((p.name for p in path.iterdir() if p.is_dir() and p.name.isdigit()), key=int)
+    if not isinstance(series, list):
+        raise OmeZarrError(path / "OME", f"'series' is {series!r}; write a list of the series' names")
     if len(series) != 1:
         names = ", ".join(str(name) for name in series) or "none"
         raise OmeZarrError(
             path,
             f"bioformats2raw layout with {len(series)} series ({names}); name one, such as {path / '0'}",
         )
-    return path / str(series[0])
+    return path / _inside(path, str(series[0]))
 
 
 def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, validate: bool) -> ImageMetadata:
     raw_multiscales = attributes.get("multiscales")
-    if not isinstance(raw_multiscales, Sequence) or not raw_multiscales:
+    if not isinstance(raw_multiscales, list) or not raw_multiscales:
         for kind, way_out in (
             ("plate", "name one image of the plate (row/column/field)"),
             ("well", "name one field of the well"),
@@ -189,7 +217,7 @@ def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, val
         ):
             if kind in attributes:
                 raise OmeZarrError(path, f"'{kind}' metadata, but no image ('multiscales'); {way_out}")
-        raise OmeZarrError(path, "no image in it: 'multiscales' is missing or empty; " + _look(path))
+        raise OmeZarrError(path, "no image in it: 'multiscales' is missing or empty, or no list; " + _look(path))
     raw = raw_multiscales[0]
     if not isinstance(raw, Mapping):
         raise OmeZarrError(path, "'multiscales' does not hold an object; write the metadata again")
@@ -203,6 +231,9 @@ def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, val
     )
     if len(axes) < 3 or sum(axis.type == "space" for axis in axes) < 3:
         names = "".join(axis.name for axis in axes)
+        if {"z", "y", "x"} <= {axis.name.lower() for axis in axes}:
+            types = ", ".join(f"{axis.name}: {axis.type}" for axis in axes)
+            raise OmeZarrError(path, f"axes of types {types}; write the type space for z, y and x into the metadata")
         raise OmeZarrError(
             path, f"a 2-D image (axes {names}); a volume with axes z, y and x is needed: stack the planes"
         )
@@ -212,20 +243,20 @@ def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, val
         scale, translation = _affine(path, dataset["coordinateTransformations"], len(axes))
         datasets.append(
             Dataset(
-                str(dataset["path"]),
+                _inside(path, str(dataset["path"])),
                 tuple(a * b for a, b in zip(outer[0], scale, strict=True)),
                 tuple(a * b + c for a, b, c in zip(outer[0], translation, outer[1], strict=True)),
             )
         )
     omero = attributes.get("omero")
-    channels = omero.get("channels") if isinstance(omero, Mapping) else None
+    channels = _mapping(omero).get("channels")
     return ImageMetadata(
         path=path,
         version=version,
         name=str(raw.get("name") or path.name),
         axes=axes,
         datasets=tuple(datasets),
-        channels=tuple(dict(c) if isinstance(c, Mapping) else {} for c in channels or ()),
+        channels=tuple(dict(_mapping(c)) for c in channels) if isinstance(channels, list) else (),
     )
 
 
@@ -241,10 +272,14 @@ def _validate(path: Path, raw: Mapping[str, Any], version: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about what is valid all the same
             Multiscale.model_validate(raw)
-    except ValidationError as error:
-        fault = error.errors()[0]  # the others often follow from it
-        where = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("tuple["))
-        reason = fault["msg"].removeprefix("Value error, ").rstrip(".")
+    except Exception as error:  # its own checks stumble over some metadata
+        places: tuple[int | str, ...] = ()
+        reason = f"it cannot be checked ({type(error).__name__}: {error})"
+        if isinstance(error, ValidationError):
+            fault = error.errors()[0]  # the others often follow from it
+            places = fault["loc"]
+            reason = fault["msg"].removeprefix("Value error, ").rstrip(".")
+        where = ".".join(str(part) for part in places if not str(part).startswith("tuple["))
         raise OmeZarrError(
             path,
             f"invalid OME-Zarr {version} metadata in multiscales[0]{'.' if where else ''}{where}: {reason}; "
@@ -263,7 +298,9 @@ def _affine(path: Path, transforms: Any, n_axes: int) -> tuple[tuple[float, ...]
             raise OmeZarrError(path, f"the {kind} is kept in a file, which is not read; write the numbers here")
         values = [float(v) for v in values]
         if not all(math.isfinite(v) for v in values) or (kind == "scale" and min(values) <= 0):
-            raise OmeZarrError(path, f"{kind} {values}: finite numbers are needed, a scale above 0")
+            raise OmeZarrError(
+                path, f"{kind} {values}: finite numbers are needed, a scale above 0; correct the metadata"
+            )
         if kind == "scale":
             scale = tuple(s * v for s, v in zip(scale, values, strict=True))
             translation = tuple(t * v for t, v in zip(translation, values, strict=True))

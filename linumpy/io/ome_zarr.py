@@ -192,7 +192,7 @@ class Image:
                     self.chunk_file(chunk),
                     f"this chunk is truncated or undecodable ({_one_line(fault)}); copy the store again",
                 )
-        return OmeZarrError(self.array_path, f"cannot be read ({_one_line(error)})")
+        return OmeZarrError(self.array_path, f"cannot be read ({_one_line(error)}); copy the store again")
 
 
 def open_image(
@@ -295,6 +295,13 @@ def _open(
             **geometry,
         )
 
+    for finer, coarse in itertools.pairwise(zip(metadata.datasets, arrays, strict=True)):
+        if any(n > m for n, m in zip(coarse[1].shape, finer[1].shape, strict=True)):
+            raise OmeZarrError(
+                path,
+                f"level {coarse[0].path} of shape {coarse[1].shape} is listed after {finer[0].path} of shape "
+                f"{finer[1].shape}; list the levels in the metadata from the finest to the coarsest",
+            )
     coarser: tuple[Image, ...] = ()
     for dataset, array in zip(metadata.datasets[:0:-1], arrays[:0:-1], strict=True):
         coarser = (dataclasses.replace(level(dataset, array, ()), levels=coarser), *coarser)
@@ -317,7 +324,7 @@ def _open_array(path: Path, dataset: str, metadata: ImageMetadata) -> zarr.Array
     node = path / dataset
     try:
         array = zarr.open_array(node, mode="r", zarr_format=zarr_format)
-        if not array.dtype.isnative:  # the zarrs codec pipeline refuses to read it
+        if not _for_zarrs(array):
             with zarr.config.set({"codec_pipeline.path": PIPELINES["zarr"]}):
                 array = zarr.open_array(node, mode="r", zarr_format=zarr_format)
     except FileNotFoundError as error:
@@ -326,15 +333,27 @@ def _open_array(path: Path, dataset: str, metadata: ImageMetadata) -> zarr.Array
             f"this level is listed in the metadata, but no Zarr v{zarr_format} array is there; copy it again",
         ) from error
     except Exception as error:
-        raise OmeZarrError(node, f"the array cannot be opened ({_one_line(error)})") from error
+        raise OmeZarrError(node, f"the array cannot be opened ({_one_line(error)}); correct its metadata") from error
     if array.ndim != len(metadata.axes):
         names = "".join(axis.name for axis in metadata.axes)
         raise OmeZarrError(
-            node, f"the array has {array.ndim} dimensions, the metadata {len(metadata.axes)} axes ({names})"
+            node,
+            f"the array has {array.ndim} dimensions, the metadata {len(metadata.axes)} axes ({names}); correct one",
         )
-    if 0 in array.shape:
-        raise OmeZarrError(node, f"the array has shape {array.shape}: no voxels in it")
+    if 0 in array.shape or 0 in array.chunks:
+        raise OmeZarrError(
+            node, f"the array has shape {array.shape} in chunks of {array.chunks}: no voxels in it; write it again"
+        )
     return array
+
+
+def _for_zarrs(array: zarr.Array[Any]) -> bool:
+    """Whether the zarrs codec pipeline can be relied on.
+
+    It refuses foreign byte orders and chunks in Fortran order, and does not look at the checksum of zlib.
+    """
+    compressor = getattr(array.metadata, "compressor", None)
+    return array.dtype.isnative and array.order == "C" and getattr(compressor, "codec_id", None) != "zlib"
 
 
 def _index_of(kind: str, axes: Sequence[Axis], selected: Sequence[int]) -> int | None:

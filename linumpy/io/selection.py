@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from linumpy.io.errors import OmeZarrError
@@ -79,7 +80,7 @@ def _selected_index(column: str, value: int | str | None, size: int, labels: Seq
         return 0
     if isinstance(value, str):
         matches = {i for i, label in enumerate(labels[:size]) if label == value.strip()}
-        if value.strip().lstrip("-").isdigit():
+        if re.fullmatch("-?[0-9]{1,18}", value.strip()):
             matches.add(int(value))
     else:
         matches = {int(value)}

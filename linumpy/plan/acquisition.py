@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ import linumpy
 from linumpy.intensity.mask_plan import MaskSettings
 from linumpy.intensity.sections import Sections, section_bounds
 from linumpy.intensity.tissue_mask import mask_memory
-from linumpy.io.chunks import fingerprint, missing_chunks
+from linumpy.io.chunks import fingerprint
 from linumpy.io.errors import OmeZarrError
 from linumpy.io.ome_zarr import Image, open_image, open_mask
 from linumpy.io.pyramid import PyramidLayout, layout_like
 from linumpy.n4.grid import SampleGrid
 from linumpy.plan.preview import StandIn, full_image, stand_in
 from linumpy.plan.samplesheet import Row, read_sections
+from linumpy.plan.stored import checked_chunks, link_warnings
 from linumpy.stage.correct import CorrectionSettings
 from linumpy.stage.fit import FitSettings
 from linumpy.stage.local import CorrectionParameters, fit_choices, fit_settings
@@ -154,23 +155,26 @@ def plan_acquisition(
         faults.append(
             f"{row.where}: mask has shape {mask.shape}, image {image.shape} (z, y, x); give a mask on the image's grid"
         )
-    missing = attempt("image", lambda: missing_chunks(image))
-    if missing is not None and missing.n_missing and parameters["missing_chunks"] == "error":
-        faults.append(
-            f"{row.where}: image: {missing.n_missing} of {missing.n_chunks} chunks are not there and read as the fill "
-            "value; copy the store again, or let them pass with --missing_chunks warn"
-        )
-    if faults or sections is None:
+    small = parameters["preview"] or parameters["tune"]
+    view = (stand_in if small else full_image)(image, sections, parameters) if sections else None
+    read = image if view is None else (image, *image.levels)[view.level]
+    volumes = {"image": read} if mask is None else {"image": read, "mask": mask}
+    missing = {
+        column: attempt(column, lambda volume=volume: checked_chunks(volume, parameters["missing_chunks"]))
+        for column, volume in volumes.items()
+    }
+    if faults or sections is None or view is None:
         return None, None, faults
     fingerprints = [attempt("image", lambda: fingerprint(files.find(row.image)))]
     if row.mask:
         fingerprints.append(attempt("mask", lambda: fingerprint(files.find(row.mask))))
     if faults:
         return None, None, faults
-    small = parameters["preview"] or parameters["tune"]
-    view = (stand_in if small else full_image)(image, sections, parameters)
-    view = replace(view, warnings=(*view.warnings, *_implausible(image, sections, given=given_sections is not None)))
-    plan = _plan(row, files, view, missing.n_missing, [code, *fingerprints])
+    warnings = [
+        *(warning for column in missing for warning in link_warnings(column, missing[column])),
+        *_implausible(image, sections, given=given_sections is not None),
+    ]
+    plan = _plan(row, files, view, missing["image"].n_missing, [code, *fingerprints], warnings)
     if parameters["tune"]:
         plan["tune"] |= {"factors": view.factors, "parameters": CorrectionParameters.among(parameters)}
     inputs = {
@@ -221,6 +225,7 @@ def _plan(
     view: StandIn,
     n_missing: int,
     origin: list[str],
+    warnings: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     image, sections, parameters = view.image, view.sections, view.parameters
     correction = CorrectionParameters.of(parameters)
@@ -231,6 +236,7 @@ def _plan(
     )
     warnings = [
         *view.warnings,
+        *warnings,
         *(
             {"code": "lattice", "message": message, "section": None}
             for choice in choices

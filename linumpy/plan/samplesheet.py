@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ __all__ = ["COLUMNS", "RESERVED_NAMES", "Row", "read_samplesheet", "read_section
 COLUMNS = ("acquisition", "image", "n_sections", "sections", "mask", "channel", "timepoint")
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+SHOWN_CHARACTERS = 40
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 RESERVED_NAMES = ("index.html", "pipeline_info", "pipeline_info.unfinished", "ro-crate-metadata.json")
 """What is published beside the acquisitions' folders."""
 
@@ -45,7 +48,7 @@ class Row:
     @property
     def where(self) -> str:
         """The row as errors name it."""
-        return f"samplesheet line {self.line} ({self.acquisition or 'no name'})"
+        return _where(self.line, self.acquisition)
 
 
 def read_samplesheet(path: str | Path) -> tuple[list[Row], list[str]]:
@@ -79,9 +82,12 @@ def read_samplesheet(path: str | Path) -> tuple[list[Row], list[str]]:
     rows, faults = [], []
     for line, cells in lines[1:]:
         if len(cells) > len(header):
-            faults.append(f"samplesheet line {line}: {len(cells)} cells, the header has {len(header)} columns")
+            faults.append(
+                f"samplesheet line {line}: {len(cells)} cells, the header has {len(header)} columns; put a cell that "
+                "holds a comma between double quotes"
+            )
             continue
-        values = dict(zip(header, cells, strict=False))
+        values = dict(itertools.zip_longest(header, cells, fillvalue=""))
         row, row_faults = _read_row(line, values)
         faults += row_faults
         if row is not None:
@@ -116,11 +122,9 @@ def read_sections(path: str | Path) -> list[tuple[int, int]]:
         raise ValueError(f"the first line must be z_start,z_stop, found {found}")
     bounds = []
     for line, cells in lines[1:]:
-        try:
-            z_start, z_stop = (int(cell) for cell in cells)
-        except ValueError:
-            raise ValueError(f"line {line}: {','.join(cells)!r} is not two whole numbers (z_start,z_stop)") from None
-        bounds.append((z_start, z_stop))
+        if len(cells) != 2 or not all(map(_WHOLE_NUMBER.fullmatch, cells)):
+            raise ValueError(f"line {line}: {_shown(','.join(cells))} is not two whole numbers (z_start,z_stop)")
+        bounds.append((int(cells[0]), int(cells[1])))
     if not bounds:
         raise ValueError("no sections below the header; give one z_start,z_stop row a section")
     return bounds
@@ -135,9 +139,13 @@ def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
     if b"\0" in content:
         raise InputError([f"{path.name} is in UTF-16, or no text at all; save it as CSV in UTF-8"])
     try:
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        # Strict, or a quote that is not closed takes in the rows below it.
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
+        fault = f"{path.name} line {reader.line_num} is not CSV ({error}); look for a double quote that is not closed"
+        raise InputError([fault]) from error
+    except UnicodeDecodeError as error:
         raise InputError([f"{path.name} is not a CSV file in UTF-8 ({error}); save it as one"]) from error
     return [(number, cells) for number, cells in lines if any(cells)]
 
@@ -159,6 +167,15 @@ def _check_separators(name: str, header: list[str]) -> None:
             )
 
 
+def _where(line: int, name: str) -> str:
+    return f"samplesheet line {line} ({(name if name.isprintable() else _shown(name)) or 'no name'})"
+
+
+def _shown(text: str) -> str:
+    """Quote what a cell holds, its start where it is long."""
+    return repr(text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}...")
+
+
 def _check_header(header: list[str]) -> None:
     faults = []
     for name in header:
@@ -166,8 +183,10 @@ def _check_header(header: list[str]) -> None:
             close = difflib.get_close_matches(name, COLUMNS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"columns are {', '.join(COLUMNS)}"
             faults.append(f"samplesheet header: unknown column {name!r}; {hint}")
-    faults += [f"samplesheet header: column {n} stands {k} times" for n, k in Counter(header).items() if k > 1]
-    faults += [f"samplesheet header: column {name} is missing" for name in COLUMNS[:2] if name not in header]
+    faults += [
+        f"samplesheet header: column {n} stands {k} times; keep one" for n, k in Counter(header).items() if k > 1
+    ]
+    faults += [f"samplesheet header: column {name} is missing; add it" for name in COLUMNS[:2] if name not in header]
     if not {"n_sections", "sections"} & set(header):
         faults.append("samplesheet header: give a column n_sections (a number) or sections (a CSV of z_start,z_stop)")
     if faults:
@@ -176,7 +195,7 @@ def _check_header(header: list[str]) -> None:
 
 def _read_row(line: int, values: dict[str, str]) -> tuple[Row | None, list[str]]:
     name = values["acquisition"]
-    where = f"samplesheet line {line} ({name or 'no name'})"
+    where = _where(line, name)
     faults = []
     if not _SAFE_NAME.fullmatch(name) or name.lower() in RESERVED_NAMES:
         faults.append(
@@ -194,8 +213,8 @@ def _read_row(line: int, values: dict[str, str]) -> tuple[Row | None, list[str]]
         text = values.get(column)
         if not text:
             return None
-        if not re.fullmatch(r"[+-]?\d+", text) or int(text) < minimum:
-            faults.append(f"{where}: {column} {text!r} is refused; give a whole number, {minimum} or more")
+        if not _WHOLE_NUMBER.fullmatch(text) or int(text) < minimum:
+            faults.append(f"{where}: {column} {_shown(text)} is refused; give a whole number, {minimum} or more")
             return None
         return int(text)
 

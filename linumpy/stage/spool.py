@@ -102,7 +102,7 @@ def planes_per_read(image: Image) -> int:
     """Return how many planes to read at once: a row of chunks, or an even part of it where that is too much memory."""
     depth = image.chunks[0]
     fitting = READ_BYTES // (image.shape[1] * image.shape[2] * image.dtype.itemsize)
-    return next(n for n in range(depth, 0, -1) if depth % n == 0 and n <= max(1, fitting))
+    return next(n for n in range(min(depth, max(1, fitting)), 0, -1) if depth % n == 0)
 
 
 class WholePlanes:

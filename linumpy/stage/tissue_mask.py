@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def write_tissue_mask(
         shard_depth=16,
     )
     tissue_per_plane: list[int] = []
-    holes = _Holes(image)
+    holes, mask_holes = _Holes(image), _MaskHoles(given_mask)
     progress = Progress(logger, "tissue mask", image.shape[0], "planes")
     mask = create_pyramid(
         output_mask,
@@ -96,6 +96,7 @@ def write_tissue_mask(
             tissue_per_plane += [int(np.count_nonzero(plane)) for plane in block]
             builder.add(z_start, 0, 0, block)
             holes.add(z_start, block)
+            mask_holes.add(z_start, block)
             progress.advance(len(block))
     builder.close()
     write_json(
@@ -105,7 +106,7 @@ def write_tissue_mask(
             "voxels": {"total": int(np.prod(image.shape)), **asdict(tap.counts)},
             "planes": {"tissue": tissue_per_plane},
             "sections": [asdict(section) for section in found],
-            "warnings": [*holes.warnings(), *mask_warnings(found)],
+            "warnings": [*holes.warnings(), *mask_holes.warnings(), *mask_warnings(found)],
             "digests": {f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
         },
     )
@@ -169,21 +170,17 @@ class _Holes:
     """
 
     def __init__(self, image: Image) -> None:
-        missing = missing_chunks(image) if type(image) is Image else None  # a sampled image has other chunks
-        self._image = image
-        self._lost = np.zeros(missing.grid if missing else (0, 0, 0), bool)
-        if missing:
-            self._lost[tuple(missing.indices.T)] = True
+        self._chunks = image.chunks
+        # a sampled image has other chunks
+        self._lost = missing_chunks(image).lost if type(image) is Image else np.zeros((0, 0, 0), bool)
         self._tissue = np.zeros_like(self._lost)
 
     def add(self, z_start: int, block: NDArray[np.bool_]) -> None:
         if not self._lost.any():
             return
-        depth, *across = self._image.chunks
-        for axis, (n, chunk) in enumerate(zip(self._image.shape[1:], across, strict=True), start=1):
-            block = np.logical_or.reduceat(block, range(0, n, chunk), axis=axis)
+        block = _any_across(block, self._chunks[1:])
         for z, plane in enumerate(block, start=z_start):
-            self._tissue[z // depth] |= plane
+            self._tissue[z // self._chunks[0]] |= plane
 
     def warnings(self) -> list[dict[str, Any]]:
         there = np.pad(self._tissue & ~self._lost, 1)
@@ -191,14 +188,60 @@ class _Holes:
         for axis in range(3):
             for step in (-1, 1):
                 beside |= np.roll(there, step, axis)[1:-1, 1:-1, 1:-1]
-        n_beside = int(np.count_nonzero(beside & self._lost))
-        if not n_beside:
-            return []
-        message = (
-            f"{n_beside} of {np.count_nonzero(self._lost)} chunks that are not stored, and read as the fill value, lie "
-            "beside tissue; where the image is a copy, compare it with the original"
+        return _told_missing("", "lie beside tissue", self._lost & beside, self._lost)
+
+
+class _MaskHoles:
+    """Chunks of a given mask that are not stored although tissue reaches their very border, as the mask comes by.
+
+    Chunks without tissue are left out of most masks, so that many lie beside tissue; but where tissue ends by itself,
+    it seldom ends at the border of a chunk.
+    """
+
+    def __init__(self, mask: Image | None) -> None:
+        self._chunks = mask.chunks if mask else (1, 1, 1)
+        self._lost = missing_chunks(mask).lost if type(mask) is Image else np.zeros((0, 0, 0), bool)
+        self._reached = np.zeros_like(self._lost)
+
+    def add(self, z_start: int, block: NDArray[np.bool_]) -> None:
+        if not self._lost.any():
+            return
+        wider = block.copy()
+        for ahead, behind in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
+            wider[ahead] |= block[behind]
+            wider[behind] |= block[ahead]
+        depth, *across = self._chunks
+        within, beside = _any_across(wider, across), _any_across(block, across)
+        for i, z in enumerate(range(z_start, z_start + len(block))):
+            self._reached[z // depth] |= within[i]
+            for row in ((z - 1) // depth, (z + 1) // depth):
+                if 0 <= row < len(self._reached):
+                    self._reached[row] |= beside[i]
+
+    def warnings(self) -> list[dict[str, Any]]:
+        return _told_missing(
+            "of the given mask ", "are reached by tissue at their very border", self._lost & self._reached, self._lost
         )
-        return [{"code": "missing_chunks", "message": message, "section": None}]
+
+
+def _any_across(block: NDArray[np.bool_], chunks: Sequence[int]) -> NDArray[np.bool_]:
+    """Tell of every chunk of the planes whether it holds anything."""
+    for axis, chunk in enumerate(chunks, start=1):
+        block = np.logical_or.reduceat(block, range(0, block.shape[axis], chunk), axis=axis)
+    return block
+
+
+def _told_missing(
+    of_what: str, where: str, suspicious: NDArray[np.bool_], lost: NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    n_suspicious = int(np.count_nonzero(suspicious))
+    if not n_suspicious:
+        return []
+    message = (
+        f"{n_suspicious} of {np.count_nonzero(lost)} chunks {of_what}that are not stored, and read as the fill value, "
+        f"{where}; where the store is a copy, compare it with the original"
+    )
+    return [{"code": "missing_chunks", "message": message, "section": None}]
 
 
 def _in_runs(blocks: Iterable[tuple[int, NDArray[np.bool_]]], depth: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:

@@ -58,8 +58,8 @@ def test_chunks_of_zeros_are_missing(tmp_path, store):
     data[4:8, 5:10, 0:6] = 0  # chunk (1, 1, 0)
     data[8:, 10:, 12:] = 0  # chunk (2, 2, 2), at the corner
     missing = missing_chunks(open_image(write(tmp_path / "i.zarr", data, *STORES[store])))
-    assert missing.grid == (3, 3, 3)
-    assert missing.indices.tolist() == [[1, 1, 0], [2, 2, 2]]
+    assert missing.lost.shape == (3, 3, 3)
+    assert np.argwhere(missing.lost).tolist() == [[1, 1, 0], [2, 2, 2]]
     assert (missing.n_chunks, missing.n_missing) == (27, 2)
 
 
@@ -85,7 +85,7 @@ def test_only_the_selected_channel_counts(tmp_path):
     data = np.ones((2, 3, *SHAPE), np.uint16)
     data[1, 2, :4, :5, :6] = 0
     path = write(tmp_path / "i.zarr", data, "0.5", {}, axes="tczyx")
-    assert missing_chunks(open_image(path, channel=2, timepoint=1)).indices.tolist() == [[0, 0, 0]]
+    assert np.argwhere(missing_chunks(open_image(path, channel=2, timepoint=1)).lost).tolist() == [[0, 0, 0]]
     assert missing_chunks(open_image(path, channel=1, timepoint=1)).n_missing == 0
 
 

@@ -109,7 +109,7 @@ def test_bioformats_series_has_voxels(test_data):
         ("ngio_0.4_zyx.zarr/0", "Zarr array, not an image group"),
         ("ngio_0.5_zyx.zarr/0", "Zarr array, not an image group"),
         ("ngio_0.5_zyx.zarr/labels", "no OME-Zarr image; name one of the groups in it: label"),
-        ("invalid", "neither zarr.json nor .zattrs.*image-01.zarr"),
+        ("invalid", "neither zarr.json nor .zattrs.*image-02.zarr"),
     ],
 )
 def test_what_is_no_volume_is_refused_by_name(test_data, name, fault):
@@ -336,35 +336,6 @@ def edit(path: Path, change) -> None:
     document = json.loads((path / "zarr.json").read_text())
     change(document["attributes"]["ome"])
     (path / "zarr.json").write_text(json.dumps(document))
-
-
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        (lambda o: o.update(version="0.6.dev1"), "OME-Zarr '0.6.dev1' on Zarr v3 cannot be read"),
-        (lambda o: o["multiscales"][0].update(axes=["z", "y", "x"]), "invalid OME-Zarr 0.5 metadata"),
-        (lambda o: o["multiscales"][0]["datasets"][0].update(path="other"), "no Zarr v3 array is there"),
-        (lambda o: o["multiscales"][0]["axes"][0].update(name="depth"), "named depth, y, x; rename them"),
-        (
-            lambda o: o["multiscales"][0]["datasets"][0]["coordinateTransformations"][0].update(scale=[0, 1, 1]),
-            "a scale above 0",
-        ),
-        (lambda o: o.pop("multiscales"), "'multiscales' is missing or empty"),
-        (lambda o: o.update(plate={}) or o.pop("multiscales"), "name one image of the plate"),
-    ],
-)
-def test_metadata_faults(tmp_path, change, fault):
-    path = write_image(tmp_path / "i.zarr", volume())
-    edit(path, change)
-    with pytest.raises(OmeZarrError, match=fault):
-        open_image(path)
-
-
-def test_metadata_that_is_no_json(tmp_path):
-    path = write_image(tmp_path / "i.zarr", volume())
-    (path / "zarr.json").write_text('{"attributes": ')
-    with pytest.raises(OmeZarrError, match="not valid JSON"):
-        open_image(path)
 
 
 def test_errors_survive_a_process_boundary():

@@ -93,17 +93,6 @@ def test_what_is_not_given_is_the_default():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("mode", "both"),
-        ("strength", "1.5"),
-        ("strength", "nan"),
-        ("strength", "strong"),
-        ("zero_outside_mask", "yes"),
-        ("shrink_factor", "4,4"),
-        ("shrink_factor", "0"),
-        ("n_iterations", "50,0"),
-        ("n_iterations", ""),
-        ("closing_radius", "2.5"),
-        ("max_fit_voxels", True),
         ("ome_zarr_version", "0.6"),
         ("ome_zarr_version", 0.55),
         ("ome_zarr_version", 5),

@@ -1,5 +1,7 @@
 """A preview's stand-in: which level, which voxels, and what becomes of settings in voxels."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,9 @@ from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.sampled import sampled
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.plan import preview as module
+from linumpy.plan.errors import InputError
 from linumpy.plan.preview import stand_in
+from tests.chain import plan
 
 SHAPE = (40, 60, 50)
 SECTIONS = ((0, 13), (13, 27), (27, 40))
@@ -96,3 +100,16 @@ def test_an_image_without_levels_is_sampled(volume, tmp_path, monkeypatch):
     assert (found.level, found.stride, found.image.shape) == (0, (1, 2, 2), (40, 30, 25))
     assert found.parameters["smoothing_sigma_z"] == 1.0
     np.testing.assert_array_equal(found.image.read(), volume[:, ::2, ::2])
+
+
+def test_missing_chunks_are_those_of_the_level_that_is_read(image, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PREVIEW_VOXELS", 20 * 30 * 25)
+    store = shutil.copytree(image.path, tmp_path / "b.ome.zarr")
+    row = {"image": store, "n_sections": 3}
+    first = sorted(file for file in (store / "0" / "c").rglob("*") if file.is_file())[0]
+    first.unlink()
+    for small in ("preview", "tune"):
+        assert plan(tmp_path / small, row, **{small: True})["report"]["missing_chunks"] == 0
+    shutil.rmtree(store / "1" / "c")
+    with pytest.raises(InputError, match=r"b\.ome\.zarr/1: none of its"):
+        plan(tmp_path / "gone", row, preview=True)
