@@ -110,7 +110,7 @@ workflow {
     def named = filesNamedIn(samplesheet)
     def staged = named.findAll { _cell, path -> path.exists() }
     def publish_mode = params.publish_mode == 'auto'
-        ? (hardLinksWork(workflow.workDir, asFile(params.outdir)) ? 'link' : 'copy')
+        ? (hardLinksWork(workflow.workDir, asFile(params.outdir.toString())) ? 'link' : 'copy')
         : params.publish_mode
     System.setProperty('linumpy.publish_mode', publish_mode.toString())
 
