@@ -97,7 +97,7 @@ workflow {
     }
     checkLetters([params.input, params.outdir, workflow.launchDir, workflow.workDir])
     def samplesheet = file(params.input, checkIfExists: true, glob: false)
-    def outdir = asFile(params.outdir)
+    def outdir = asFile(params.outdir.toString())
     def named = filesNamedIn(samplesheet)
     checkDollars([projectDir, workflow.workDir, samplesheet] + named.values())
     def staged = named.findAll { _cell, path -> path.exists() }

@@ -220,7 +220,7 @@ SAMPLESHEET: Rows = [
     (
         "UTF-16",
         sheet((HEADER + ROW).encode("utf-16")),
-        "sheet.csv is not a CSV file in UTF-8 ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte); save it as one",
+        "sheet.csv is in UTF-16, or no text at all; save it as CSV in UTF-8",
     ),
     (
         "quote not closed",

@@ -527,6 +527,12 @@ def test_what_is_asked_of_slurm(launch, inputs, tmp_path, monkeypatch, profile):
     assert count(run, "CORRECT", "uneven") == 3
 
 
+def test_a_folder_may_have_a_number_for_a_name(launch, inputs, tmp_path):
+    launch(tmp_path, "-stub-run", "--input", sheet(inputs, "uneven"), outdir="2024")
+    assert (tmp_path / "2024" / "uneven" / "corrected.ome.zarr" / "zarr.json").exists()
+    assert (tmp_path / "2024" / "pipeline_info" / "digests.tsv").exists()
+
+
 def test_a_preview_of_the_workflow_has_no_results(launch, inputs, tmp_path):
     run = launch(tmp_path, "-preview", "--input", sheet(inputs, "uneven"))
     assert "Results:" not in run.output
