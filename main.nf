@@ -32,8 +32,14 @@ def checkDollars(paths) {
 
 // Files that the samplesheet names, as [cell: path]. They are staged for CHECK_INPUT, since a container sees nothing else.
 def filesNamedIn(samplesheet) {
-    // An empty file has no header to split by; CHECK_INPUT says so.
-    def rows = samplesheet.text.trim() ? samplesheet.splitCsv(header: true, strip: true, quote: '"') : []
+    // A file that is empty has no header to split by, one that is not in UTF-8 no text; CHECK_INPUT says so.
+    def rows = []
+    try {
+        rows = samplesheet.text.trim() ? samplesheet.splitCsv(header: true, strip: true, quote: '"') : []
+    }
+    catch (java.nio.charset.CharacterCodingException error) {
+        log.debug("${samplesheet} is not in UTF-8: ${error.message}")
+    }
     def cells = rows
         // A byte order mark sticks to the first column's name, and keeps its quotes there.
         .collect { row -> row.collectEntries { column, cell -> [column.replaceAll('[\uFEFF"]', ''), cell] } }
