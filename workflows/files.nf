@@ -28,8 +28,14 @@ def checkDollars(paths) {
 
 // Rows of a samplesheet, as they can be read before they are checked.
 def rowsOf(samplesheet) {
-    // An empty file has no header to split by; CHECK_INPUT says so.
-    def rows = samplesheet.text.trim() ? samplesheet.splitCsv(header: true, strip: true, quote: '"') : []
+    // A file that is empty has no header to split by, one that is not in UTF-8 no text; CHECK_INPUT says so.
+    def rows = []
+    try {
+        rows = samplesheet.text.trim() ? samplesheet.splitCsv(header: true, strip: true, quote: '"') : []
+    }
+    catch (java.nio.charset.CharacterCodingException failure) {
+        log.debug("${samplesheet} is not in UTF-8: ${failure.message}")
+    }
     // A byte order mark sticks to the first column's name, and keeps its quotes there.
     return rows.collect { row -> row.collectEntries { column, cell -> [column.replaceAll('[\uFEFF"]', ''), cell] } }
 }

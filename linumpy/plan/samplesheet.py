@@ -156,15 +156,15 @@ def _check_separators(name: str, header: list[str]) -> None:
         raise InputError(
             [f"samplesheet {name}: the first line is {','.join(header)}; remove it, and separate columns by commas"]
         )
-    for separator, told in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas inside quotes")):
+    for separator, told in (
+        (";", "semicolons; separate them by commas"),
+        ("\t", "tabs; separate them by commas"),
+        ("|", "bars; separate them by commas"),
+        (",", "commas inside quotes; take the quotes around whole lines away"),
+    ):
         columns = [column.strip(" \"'") for column in header[0].split(separator)]
         if len(columns) > 1 and set(columns) & set(COLUMNS):
-            raise InputError(
-                [
-                    f"samplesheet {name}: columns are separated by {told}; separate them by commas, "
-                    f"without quotes around whole lines ({', '.join(COLUMNS[:3])})"
-                ]
-            )
+            raise InputError([f"samplesheet {name}: columns are separated by {told}"])
 
 
 def _where(line: int, name: str) -> str:

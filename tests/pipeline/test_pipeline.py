@@ -451,11 +451,13 @@ def test_bad_input_is_told_all_at_once(launch, inputs, tmp_path, parser):
         (None, r"(?i)no such file"),
         ("", r"samplesheet \S+ is empty"),
         ("acquisition,image,n_sections\na,b,3,4\n", "line 2: 4 cells, the header has 3 columns"),
+        ("acquisition,image,n_sections\na,b,3\n".encode("utf-16"), "s.csv is in UTF-16"),
+        ("acquisition,image,n_sections\na,é,3\n".encode("latin-1"), "s.csv is not a CSV file in UTF-8"),
     ],
 )
 def test_a_samplesheet_that_is_none(launch, tmp_path, content, message):
     if content is not None:
-        (tmp_path / "s.csv").write_text(content)
+        (tmp_path / "s.csv").write_bytes(content.encode() if isinstance(content, str) else content)
     run = launch(tmp_path, "--input", "s.csv", status=None)
     assert run.status != 0
     assert re.search(message, run.output), run.output
