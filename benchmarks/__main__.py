@@ -10,6 +10,7 @@ RUNS = (
     "uv run --no-project --with matplotlib==3.11.2 benchmarks/stage_chart.py"
     f" --table {SCRATCH}/table.md --output {SCRATCH}/performance.svg",
     f"{sys.executable} -m benchmarks.stage_limits --scratch {SCRATCH} --preview --pair 4x --many 200 --huge_gib 26",
+    f"{sys.executable} -m benchmarks.many_sections --scratch {SCRATCH}",
     f"{sys.executable} -m benchmarks.solver",
     f"{sys.executable} -m benchmarks.mask_methods",
 )

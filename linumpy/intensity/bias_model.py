@@ -60,10 +60,24 @@ class BiasModel:
     gains: tuple[float, ...]
     global_fit: Mapping[str, Any] | None = None
 
+    def section_lattice(self, index: int) -> Lattice | None:
+        """Lattice of a section; None where `section_fits` has none."""
+        if index not in self._lattices:
+            self._lattices[index] = _lattice(self.section_fits[index])
+        return self._lattices[index]
+
     @cached_property
-    def section_lattices(self) -> tuple[Lattice | None, ...]:
-        """Lattice of each section; None where `section_fits` has none."""
-        return tuple(_lattice(fit) for fit in self.section_fits)
+    def _lattices(self) -> dict[int, Lattice | None]:
+        """Lattices that were asked for: a task may see a few of many thousand sections."""
+        return {}
+
+    @cached_property
+    def _section_starts(self) -> NDArray[np.int64]:
+        return np.array([z_start for z_start, _ in self.sections], np.int64)
+
+    def section_of(self, plane: int) -> int:
+        """Return the index of the section that a plane belongs to."""
+        return int(np.searchsorted(self._section_starts, plane, side="right")) - 1
 
     @cached_property
     def global_lattice(self) -> Lattice | None:
@@ -95,15 +109,11 @@ class BiasModel:
         """
         field = np.zeros(shape, np.float32)
         planes = start[0] + step[0] * np.arange(shape[0])
-        for (z_start, z_stop), lattice, gain in zip(
-            self.sections,
-            self.section_lattices,
-            self.gains,
-            strict=True,
-        ):
-            first, last = np.searchsorted(planes, (z_start, z_stop))
+        for index in range(self.section_of(planes[0]), self.section_of(planes[-1]) + 1):
+            first, last = np.searchsorted(planes, self.sections[index])
             if first == last:
                 continue
+            lattice, gain = self.section_lattice(index), self.gains[index]
             if lattice is not None:
                 lattice.evaluate(
                     (int(last - first), *shape[1:]),
@@ -120,7 +130,7 @@ class BiasModel:
 
     def digests(self) -> dict[str, str]:
         """Return a digest of each lattice (its geometry and control points) and one of the gains."""
-        lattices = [(f"bias/section {i}", lattice) for i, lattice in enumerate(self.section_lattices)]
+        lattices = [(f"bias/section {i}", self.section_lattice(i)) for i in range(len(self.sections))]
         lattices.append(("bias/global", self.global_lattice))
         found = {
             name: blake3(json.dumps(lattice.to_dict(), sort_keys=True).encode()).hexdigest()

@@ -78,7 +78,8 @@ class FieldDivider:
 
     def __init__(self, bias: BiasModel, rows: tuple[int, int], columns: tuple[int, int], executor: Executor) -> None:
         self._bias, self._executor = bias, executor
-        self._sections = [_PlaneSpline(lattice, bias, rows, columns) for lattice in bias.section_lattices]
+        self._rectangle = rows, columns
+        self._sections: dict[int, _PlaneSpline] = {}  # of the planes that were asked for
         self._stack = _PlaneSpline(bias.global_lattice, bias, rows, columns)
 
     def divide(
@@ -126,8 +127,11 @@ class FieldDivider:
         return fields
 
     def _splines(self, z: int) -> tuple[object, ...]:
-        index = next(i for i, (z_start, z_stop) in enumerate(self._bias.sections) if z_start <= z < z_stop)
-        section = self._sections[index]
+        index = self._bias.section_of(z)
+        section = self._sections.get(index)
+        if section is None:  # threads that meet here make the same twice
+            section = _PlaneSpline(self._bias.section_lattice(index), self._bias, *self._rectangle)
+            self._sections[index] = section
         return (*section.at(z), *self._stack.at(z), -math.log(self._bias.gains[index]))
 
 

@@ -239,21 +239,33 @@ def keep_median(
 
 
 def _slow_part(brightness: NDArray[np.float64], kept_sections: float) -> NDArray[np.float64]:
+    from scipy.linalg import solveh_banded  # takes longer to import than all else here
+
     n = len(brightness)
-    slopes, bends = (np.diff(np.eye(n), order, axis=0) if n > order else np.zeros((0, n)) for order in (1, 2))
     # Squared differences of a wave of this length, relative to its own square.
     of_wave = 2 - 2 * np.cos(2 * np.pi / kept_sections)
-    bending = bends.T @ bends / of_wave**2
-    weights, slope_weights = np.ones(n), np.ones(len(slopes))
+    bending = _squared_differences(n, 2, np.ones(max(n - 2, 0))) / of_wave**2
+    weights, slope_weights = np.ones(n), np.ones(n - 1)
     slow = brightness
     for _ in range(MAX_TURNS):
-        penalty = slopes.T @ (slope_weights[:, None] * slopes) / of_wave + bending
-        found: NDArray[np.float64] = np.linalg.solve(np.diag(weights) + penalty, weights * brightness)
+        system = _squared_differences(n, 1, slope_weights) / of_wave + bending
+        system[-1] += weights
+        found: NDArray[np.float64] = solveh_banded(system, weights * brightness)
         if n < MIN_SECTIONS_FOR_WEIGHTS or np.abs(found - slow).max() < TOLERANCE:
             return found
         slow = found
-        off, slope = np.abs(brightness - slow), np.abs(slopes @ slow)
+        off, slope = np.abs(brightness - slow), np.abs(np.diff(slow))
         weights = 1 / (1 + (off / max(SCALES * 1.4826 * float(np.median(off)), NOTHING)) ** 2) ** 2
         # sqrt(2): the median slope weighs 1.
         slope_weights = np.sqrt(2 / (1 + (slope / max(float(np.median(slope)), NOTHING)) ** 2))
     return slow
+
+
+def _squared_differences(n: int, order: int, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the matrix of ``sum(weights * diff(x, order)**2)``: its diagonal last, the two above it before."""
+    terms = {1: (-1.0, 1.0), 2: (1.0, -2.0, 1.0)}[order]
+    bands = np.zeros((3, n))
+    for row, one in enumerate(terms):
+        for column, other in enumerate(terms[row:], start=row):
+            bands[2 - (column - row), column : column + len(weights)] += one * other * weights
+    return bands

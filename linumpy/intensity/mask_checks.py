@@ -43,12 +43,17 @@ def mask_warnings(sections: Sequence[SectionMask]) -> list[dict[str, Any]]:
         tells tissue from background).
     """
     found = []
+    trusted = [section.split for section in sections if section.split is not None and section.split.is_trusted]
+    background, tissue = (
+        float(np.median(levels)) if levels else 0.0
+        for levels in ([split.background for split in trusted], [split.tissue for split in trusted])
+    )
     for position, section in enumerate(sections):
         checks = (
             _empty(section),
             _share_jump(sections, position),
             _bright_cells(section),
-            _agarose(sections, position),
+            _agarose(section, background, tissue),
             _borrowed(section),
         )
         found += [
@@ -87,8 +92,8 @@ def _bright_cells(section: SectionMask) -> Finding:
     )
 
 
-def _agarose(sections: Sequence[SectionMask], position: int) -> Finding:
-    section = sections[position]
+def _agarose(section: SectionMask, background: float, tissue: float) -> Finding:
+    """Compare with the usual background and tissue of the acquisition."""
     split = section.split
     if split is None or section.threshold is None or not split.is_trusted:
         return None
@@ -97,11 +102,6 @@ def _agarose(sections: Sequence[SectionMask], position: int) -> Finding:
             f"the threshold {section.threshold:.4g} takes {section.leaked:.0%} of the background (below "
             f"{split.threshold:.4g}) for tissue; try --mask_method robust"
         )
-    others = [other.split for other in sections if other.split is not None and other.split.is_trusted]
-    background, tissue = (
-        float(np.median(levels))
-        for levels in ([other.background for other in others], [other.tissue for other in others])
-    )
     if split.tissue**2 >= background * tissue:
         return None
     return "mask_agarose", (

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from linumpy.intensity.mask_threshold import SectionHistogram, best_split, key_values
+from linumpy.intensity.mask_threshold import KEY_SHIFT, SectionHistogram, best_split, key_values
 
 __all__ = ["MIN_SEPARATION", "HistogramSplit", "split_histogram"]
 
@@ -39,6 +39,8 @@ MIN_SEPARATION = 3.2
 """Ashman's D from which a section's two classes are taken for tissue and background."""
 BIN_SHIFT = 8
 """Bits that a bin is coarser than the fine histogram's: 64 bins an octave."""
+LEAST_POSITIVE_KEY = (0x80000000 + 0x00800000) >> KEY_SHIFT
+"""Key of the least normal float32."""
 DENSITY_KERNEL = np.exp(-0.5 * (np.arange(-12, 13) / 4.0) ** 2)
 LOW_TAIL = 0.05
 """Share of the peak's density below which the low tail is dropped."""
@@ -78,13 +80,13 @@ class HistogramSplit:
 
 def split_histogram(histogram: SectionHistogram) -> HistogramSplit | None:
     """Split a section's positive voxels into background and tissue; None where there are none."""
-    keys = histogram.first_key + np.arange(histogram.counts.size)
-    positive = key_values(keys) >= np.finfo(np.float32).tiny
-    keys, counts = keys[positive] >> BIN_SHIFT, histogram.counts[positive]
-    if not counts.any():
+    first_key = max(histogram.first_key, LEAST_POSITIVE_KEY)
+    met = histogram.met[histogram.first_key + histogram.met >= first_key]
+    if not met.size:
         return None
-    first = int(keys[0])
-    binned: Float64 = np.bincount(keys - first, weights=counts).astype(np.float64)
+    first, last = first_key >> BIN_SHIFT, (histogram.first_key + histogram.counts.size - 1) >> BIN_SHIFT
+    bins = ((histogram.first_key + met) >> BIN_SHIFT) - first
+    binned: Float64 = np.bincount(bins, weights=histogram.counts[met], minlength=last - first + 1).astype(np.float64)
     edges = key_values((first + np.arange(binned.size + 1)) << BIN_SHIFT)
     start = _end_of_low_tail(binned, edges)
     values, binned = ((edges[:-1] + edges[1:]) / 2)[start:], binned[start:]

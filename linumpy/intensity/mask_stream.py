@@ -293,7 +293,7 @@ def _shares_above(
     """Return the share of the voxels above, and of those below, the split that lie above the threshold."""
     if split is None or threshold is None:
         return 0.0, 0.0
-    values, counts = histogram.values, histogram.counts
+    values, counts = histogram.values_at(histogram.met), histogram.counts[histogram.met]
     shares = []
     for part in (values > split.threshold, values <= split.threshold):
         total = int(counts[part].sum())

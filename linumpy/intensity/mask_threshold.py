@@ -19,6 +19,7 @@ Otsu 1979, doi:10.1109/TSMC.1979.4310076.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +99,11 @@ class SectionHistogram:
             counts += tally.counts[first : last + 1]
         return cls(counts, first, minimum, maximum)
 
+    @cached_property
+    def met(self) -> Int64:
+        """Bins that hold voxels: few of very many where a section is small."""
+        return np.flatnonzero(self.counts)
+
     @property
     def n_voxels(self) -> int:
         """Non-zero voxels."""
@@ -106,8 +112,12 @@ class SectionHistogram:
     @property
     def values(self) -> Float64:
         """Middle of each fine bin."""
-        edges = key_values(np.arange(self.first_key, self.first_key + self.counts.size + 1))
-        return np.clip((edges[:-1] + edges[1:]) / 2, self.minimum, self.maximum)
+        return self.values_at(np.arange(self.counts.size))
+
+    def values_at(self, bins: Int64) -> Float64:
+        """Middle of these fine bins."""
+        first = self.first_key + bins
+        return np.clip((key_values(first) + key_values(first + 1)) / 2, self.minimum, self.maximum)
 
 
 def _keys(values: Float32) -> Int64:

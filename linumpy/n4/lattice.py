@@ -19,6 +19,7 @@ import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -146,22 +147,15 @@ class Lattice:
 
     def _basis(self, axis: int, n: int, voxel_mm: float, start: float, step: float) -> bspline.Basis:
         """Return the basis at `n` voxels of an axis; outside the fit's samples it is that of the nearest end."""
-        return bspline.basis(
-            self.parameter(axis, n, voxel_mm, start, step), max(self.coefficients.shape[axis], bspline.DEGREE + 1)
-        )
+        n_samples = None if self.n_samples is None else self.n_samples[axis]
+        n_control = self.coefficients.shape[axis]
+        return _basis(n_control, self.origin_mm[axis], self.extent_mm[axis], n_samples, n, voxel_mm, start, step)
 
     def parameter(self, axis: int, n: int, voxel_mm: float, start: float = 0, step: float = 1) -> bspline.FloatArray:
         """Return where `n` voxels of an axis lie on the spline, in spans; the arguments are those of `evaluate`."""
-        n_spans = max(self.coefficients.shape[axis] - bspline.DEGREE, 1)
-        relative: bspline.FloatArray = np.zeros(n)
-        if self.extent_mm[axis] > 0:
-            position = (start + np.arange(n) * step) * voxel_mm
-            end = 1.0
-            if self.n_samples is not None:
-                end -= bspline.ITK_LAST_KNOT_PULL / (self.n_samples[axis] - 1)
-            relative = np.clip((position - self.origin_mm[axis]) / self.extent_mm[axis], 0.0, end)
-        spans: bspline.FloatArray = relative * n_spans
-        return spans
+        n_samples = None if self.n_samples is None else self.n_samples[axis]
+        n_control = self.coefficients.shape[axis]
+        return _parameter(n_control, self.origin_mm[axis], self.extent_mm[axis], n_samples, n, voxel_mm, start, step)
 
     def refine(self, axes: Sequence[bool] = (True, True, True)) -> Lattice:
         """Return the same field with twice the spans (n -> 2n - 3) on the given axes; constant axes stay."""
@@ -256,6 +250,34 @@ class Lattice:
                 "the record was cut short or edited"
             )
         return lattice
+
+
+def _parameter(
+    n_control: int,
+    origin_mm: float,
+    extent_mm: float,
+    n_samples: int | None,
+    n: int,
+    voxel_mm: float,
+    start: float,
+    step: float,
+) -> bspline.FloatArray:
+    """Return where `n` voxels lie on the spline of an axis, in spans."""
+    relative: bspline.FloatArray = np.zeros(n)
+    if extent_mm > 0:
+        position = (start + np.arange(n) * step) * voxel_mm
+        end = 1.0
+        if n_samples is not None:
+            end -= bspline.ITK_LAST_KNOT_PULL / (n_samples - 1)
+        relative = np.clip((position - origin_mm) / extent_mm, 0.0, end)
+    spans: bspline.FloatArray = relative * max(n_control - bspline.DEGREE, 1)
+    return spans
+
+
+@lru_cache(maxsize=64)
+def _basis(n_control: int, *axis: Any) -> bspline.Basis:
+    """Return the basis at voxels of an axis, see `_parameter`: thin sections have all but Z in common."""
+    return bspline.basis(_parameter(n_control, *axis), max(n_control, bspline.DEGREE + 1))
 
 
 def _triple(values: Sequence[float], name: str) -> Triple:

@@ -49,9 +49,7 @@ class NativePasses(Passes):
 
     def __init__(self, samples: npt.NDArray[Any], mask: npt.NDArray[np.bool_], workers: int) -> None:
         n_z, n_y, n_x = samples.shape
-        self.workers = workers
         self.n_voxels = int(np.count_nonzero(mask))
-        self._pool = ThreadPoolExecutor(workers - 1) if workers > 1 else None
 
         inside = np.ascontiguousarray(mask).view(np.uint8)
         row_start = np.zeros(n_z * n_y + 1, np.int32)
@@ -61,6 +59,8 @@ class NativePasses(Passes):
         compiled.find_runs(inside.reshape(-1, n_x), row_start, run_start, run_stop)
         self._units = _units(row_start, n_z, n_y, n_x)
         self._runs = (row_start, run_start, run_stop, self._units)
+        self.workers = workers = min(workers, len(self._units))  # one that finds nothing to do costs its wake-up
+        self._pool = ThreadPoolExecutor(workers - 1) if workers > 1 else None
         self._parts = _parts(self._units, row_start, run_stop - run_start, n_y, workers * PARTS_PER_WORKER)
 
         inside_plane = (samples[z][mask[z]] for z in range(n_z) if mask[z].any())

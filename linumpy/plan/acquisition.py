@@ -30,6 +30,7 @@ from linumpy.stage.fit import FitSettings
 from linumpy.stage.local import CorrectionParameters, fit_choices, fit_settings
 from linumpy.stage.samples import SampleGeometry
 from linumpy.stage.spool import planes_per_read
+from linumpy.stage.statistics import PLANE_SAMPLES
 
 __all__ = ["StagedFiles", "code_digest", "plan_acquisition"]
 
@@ -40,13 +41,19 @@ BATCH_SECONDS = 30.0
 SECONDS_PER_SAMPLE_AND_ITERATION = {"native": 4e-9, "gpu": 1e-10, "cpu": 1.5e-6}
 SLAB_VOXELS = 256 * 2**20
 """Most voxels of a CORRECT task, as far as one row of files holds fewer."""
-SLAB_PLANES = 512
-"""Most planes of a CORRECT task: its statistics keep samples of every plane."""
+SECONDS_PER_SECTION = 3e-3
+"""Beside its iterations: samples read and checked, the fit set up and written."""
+SLAB_SAMPLES = 512 * PLANE_SAMPLES
+"""Most samples that the statistics of a CORRECT task keep, some of every plane."""
 END_PLANE_SAMPLES = 250_000
 """Most samples kept of a section's first and last plane."""
 PLAUSIBLE_WIDTH_MM = (0.2, 1000.0)
 """Sizes of what is cut into serial sections, with a wide margin: an embryo, a whole human brain."""
 INTERPRETER_MB = 400
+SECTION_MB = 0.02
+"""Memory of a section's fit and figures, in tasks that hold those of all sections."""
+MOST_SECTIONS = 40_000
+"""Of an acquisition: REPORT has 1 GiB."""
 MASK_WORKERS = 2
 """Threads that the memory of TISSUE_MASK is planned for, those of its resource label."""
 MASK_MB = 1200
@@ -150,7 +157,7 @@ def plan_acquisition(
     sections = None
     if given_sections or row.n_sections:
         column = "sections" if row.sections else "n_sections"
-        sections = attempt(column, lambda: section_bounds(image.shape[0], given_sections or row.n_sections or 1))
+        sections = attempt(column, lambda: _sections(image.shape[0], given_sections or row.n_sections or 1))
     if mask is not None and mask.shape != image.shape:
         faults.append(
             f"{row.where}: mask has shape {mask.shape}, image {image.shape} (z, y, x); give a mask on the image's grid"
@@ -283,7 +290,8 @@ def _plan(
     file_grid = layout.levels[0].file_grid
     shard_mb = math.prod(file_grid) * 4 / 2**20
     wider = any(chunk > file for chunk, file in zip(image.chunks, file_grid, strict=True))
-    correct_mb = _bucket(INTERPRETER_MB + 6 * shard_mb + 200 + _decoding_mb(image, spooled=wider))
+    of_sections = len(sections) * SECTION_MB
+    correct_mb = _bucket(INTERPRETER_MB + 6 * shard_mb + 200 + _decoding_mb(image, spooled=wider) + of_sections)
     return {
         "id": row.acquisition,
         "image": files.paths[row.image],
@@ -324,7 +332,7 @@ def _plan(
             "mode": parameters["mode"],
             "harmonise": parameters["harmonise"],
             "fit": _planned(stack_fit),
-            "memory_mb": _bucket(INTERPRETER_MB + stack_samples * 64 / 2**20),
+            "memory_mb": _bucket(INTERPRETER_MB + stack_samples * 64 / 2**20 + len(sections) * SECTION_MB),
         },
         "correct": [
             selection
@@ -362,6 +370,17 @@ def _plan(
 
 
 _NOT_REPORTED = ("input", "outdir", "publish_mode", "help", "sections_per_task", "slab_planes", "tune")
+
+
+def _sections(n_planes: int, sections: int | list[tuple[int, int]]) -> Sections:
+    """Return the bounds of sections that are not too many."""
+    bounds = section_bounds(n_planes, sections)
+    if len(bounds) > MOST_SECTIONS:
+        raise ValueError(
+            f"{len(bounds)} sections are more than the {MOST_SECTIONS} whose fields fit the memory of a task; cut the "
+            f"acquisition along Z into several, or join sections"
+        )
+    return bounds
 
 
 def _planned(settings: MaskSettings | FitSettings) -> dict[str, Any]:
@@ -403,8 +422,8 @@ def _batches(n_sections: int, sample_iterations: int, parameters: Mapping[str, A
     """First and last section of each N4_SECTION task."""
     size = parameters["sections_per_task"]
     if size is None:
-        seconds = sample_iterations * SECONDS_PER_SAMPLE_AND_ITERATION[parameters["backend"]]
-        size = max(1, round(BATCH_SECONDS / max(seconds, 1e-3)))
+        seconds = sample_iterations * SECONDS_PER_SAMPLE_AND_ITERATION[parameters["backend"]] + SECONDS_PER_SECTION
+        size = max(1, round(BATCH_SECONDS / seconds))
     return [(first, min(first + size, n_sections) - 1) for first in range(0, n_sections, size)]
 
 
@@ -412,6 +431,7 @@ def _slabs(layout: PyramidLayout, slab_planes: int | None) -> list[tuple[int, in
     """First plane and plane after the last of each CORRECT task: whole file rows of level 0."""
     n_planes, rows, columns = layout.shape
     row_depth = layout.levels[0].row_depth
-    wanted = slab_planes or max(row_depth, min(SLAB_PLANES, SLAB_VOXELS // (rows * columns)))
+    most = min(SLAB_SAMPLES // min(PLANE_SAMPLES, rows * columns), SLAB_VOXELS // (rows * columns))
+    wanted = slab_planes or max(row_depth, most)
     depth = row_depth * max(1, -(-wanted // row_depth) if slab_planes else wanted // row_depth)
     return [(z_start, min(z_start + depth, n_planes)) for z_start in range(0, n_planes, depth)]

@@ -36,6 +36,8 @@ SAMPLES_PER_SPAN = 8
 SECTION_PLANES = 32
 """Fewest sampled planes of a section that has as many."""
 STACK_PLANES_PER_SECTION = 8
+STACK_PLANES = 2048
+"""Most sampled planes of a stack, where that many sections leave fewer than `STACK_PLANES_PER_SECTION` of each."""
 PLANES_PER_SPAN = 1.25
 """N4's finest knots along a section's depth."""
 SECTION_SMOOTHING, STACK_SMOOTHING = 0.3, 1.0
@@ -224,10 +226,10 @@ def choose_shrink(shape: Triple, spans: Triple, *, section_planes: int | None = 
         why = f"about {PLANE_SAMPLES} x {PLANE_SAMPLES} samples of a plane; every plane up to {2 * SECTION_PLANES - 1}"
     else:
         z = max(1, min(section_planes // STACK_PLANES_PER_SECTION, planes // (SAMPLES_PER_SPAN * spans[0])))
-        why = (
-            f"about {PLANE_SAMPLES} x {PLANE_SAMPLES} samples of a plane, "
-            f"{STACK_PLANES_PER_SECTION} planes or more of each section"
-        )
+        along_z = f"{STACK_PLANES_PER_SECTION} planes or more of each section"
+        if planes > STACK_PLANES * z:
+            z, along_z = math.ceil(planes / STACK_PLANES), f"{STACK_PLANES} planes of the stack or fewer"
+        why = f"about {PLANE_SAMPLES} x {PLANE_SAMPLES} samples of a plane, {along_z}"
     return (z, y, x), why
 
 

@@ -22,6 +22,14 @@ Values = Sequence[float | None]
 MAX_PIXELS = 900
 """Longest side of an embedded picture; larger ones are averaged down."""
 
+MAX_CUTS = 500
+"""Most cuts that are marked: more would be closer than two pixels."""
+
+MAX_POINTS = 2000
+"""Most points of a series; of more, the least and the greatest of each run are drawn."""
+
+DENSE_CUTS = 60
+
 CHART_WIDTH, CHART_LEFT, CHART_RIGHT, CHART_TOP, CHART_BOTTOM = 1100.0, 74.0, 14.0, 20.0, 40.0
 
 # Dark blue, where the image was dim, over a neutral middle to dark red, where it was bright.
@@ -123,6 +131,8 @@ class Chart:
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     cuts: list[float]
+    dense: bool
+    """Too many cuts for a line each, or for large dots."""
     curves: list[tuple[str, str]] = field(default_factory=list)
     """Name of the series, path."""
     dots: list[tuple[str, float, float, str]] = field(default_factory=list)
@@ -139,10 +149,21 @@ class Chart:
         """The x axis."""
         return self.height - CHART_BOTTOM
 
-    @property
-    def dense(self) -> bool:
-        """Too many cuts for a line each."""
-        return len(self.cuts) > 60
+
+def thinned(values: Values, most: int = MAX_POINTS) -> list[tuple[int, float | None]]:
+    """Return (index, value) of at most `most` values: all, or the least and the greatest of each run of them."""
+    run = -(-2 * len(values) // most) if len(values) > most else 1
+    points: list[tuple[int, float | None]] = []
+    for first in range(0, len(values), run):
+        known = [(v, i) for i, v in enumerate(values[first : first + run], first) if v is not None and math.isfinite(v)]
+        extremes = {i: v for v, i in (min(known), max(known))} if known else {first: None}
+        points += sorted(extremes.items())
+    return points
+
+
+def marked(cuts: Sequence[float]) -> list[float]:
+    """Return the cuts that are marked: all, or none of very many."""
+    return list(cuts) if len(cuts) <= MAX_CUTS else []
 
 
 class _Axes:
@@ -166,14 +187,15 @@ class _Axes:
     def path(self, values: Values) -> str:
         """Return a line through the values, broken where there is none; a lone value becomes a short dash."""
         commands, pen_down = [], False
-        for plane, value in enumerate(values):
+        points = thinned(values)
+        for i, (plane, value) in enumerate(points, start=1):
             if value is None or not math.isfinite(value):
                 pen_down = False
                 continue
             x, y = self.x(plane), self.y(value)
             if pen_down:
                 commands.append(f"L{x} {y}")
-            elif plane + 1 < len(values) and values[plane + 1] is not None:
+            elif i < len(points) and points[i][1] is not None:
                 commands.append(f"M{x} {y}")
             else:
                 commands.append(f"M{x - 3:.1f} {y}h6")
@@ -195,7 +217,8 @@ def profile_chart(before: Values, after: Values, cuts: Sequence[int]) -> Chart |
         height=axes.height,
         x_ticks=axes.plane_ticks(),
         y_ticks=[(axes.y(t), f"{t:,.6g}".replace(",", "\u202f")) for t in nice_ticks(axes.low, axes.high)],
-        cuts=[axes.x(cut - 0.5) for cut in cuts],
+        cuts=marked([axes.x(cut - 0.5) for cut in cuts]),
+        dense=len(cuts) > DENSE_CUTS,
         curves=[("before", axes.path(before)), ("after", axes.path(after))],
     )
 
@@ -218,11 +241,12 @@ def step_chart(n_planes: int, cuts: Sequence[int], before: Values, after: Values
         height=axes.height,
         x_ticks=axes.plane_ticks(),
         y_ticks=[(axes.y(t), f"{t:+g} %".replace("-", "−") if t else "0") for t in nice_ticks(-reach, reach, 4)],
-        cuts=[axes.x(cut - 0.5) for cut in cuts],
+        cuts=marked([axes.x(cut - 0.5) for cut in cuts]),
+        dense=len(cuts) > DENSE_CUTS,
         dots=[
-            (name, axes.x(cut - 0.5), axes.y(value), f"cut {i} (plane {cut}), {name}: {value:+.1f} %")
+            (name, axes.x(cuts[i] - 0.5), axes.y(value), f"cut {i + 1} (plane {cuts[i]}), {name}: {value:+.1f} %")
             for name, values in series.items()
-            for i, (cut, value) in enumerate(zip(cuts, values, strict=True), start=1)
+            for i, value in thinned(values)
             if value is not None
         ],
         band=(top, round(axes.y(-100 * tolerance) - top, 1)),

@@ -5,7 +5,7 @@ Everything comes from what the tasks kept: samples, lattices and statistics. No 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,13 +108,12 @@ def acquisition_metrics(
     strength = settings["parameters"]["strength"]
     planes = correction["planes"]
     plane_voxels = samples.geometry.shape[1] * samples.geometry.shape[2]
-    steps = [_steps(samples, bias, i, strength) for i in range(len(bias.sections) - 1)]
+    steps = list(_steps(samples, bias, strength))
     sections: list[dict[str, Any]] = []
     for index, ((z_start, z_stop), gain, fit) in enumerate(
         zip(bias.sections, bias.gains, bias.section_fits, strict=True)
     ):
-        low, high = _field_range(samples, bias, index)
-        contrast_before, contrast_after = _contrasts(samples, bias, index, strength)
+        low, high, contrast_before, contrast_after = _inside(samples, bias, index, strength)
         before, after = steps[index] if index < len(steps) else (None, None)
         share = float(np.mean([n / plane_voxels for n in tissue["planes"]["tissue"][z_start:z_stop]]))
         sections.append(
@@ -174,41 +173,45 @@ def acquisition_metrics(
     }
 
 
-def _steps(samples: Samples, bias: BiasModel, index: int, strength: float) -> tuple[float | None, float | None]:
-    """Step from a section to the next, before and after correction."""
+def _steps(samples: Samples, bias: BiasModel, strength: float) -> Iterator[tuple[float | None, float | None]]:
+    """Yield the step from each section to the next, before and after correction."""
     stride = samples.geometry.end_stride
-    found: dict[str, list[NDArray[np.float32]]] = {"before": [], "after": []}
-    masks = []
-    for plane in (bias.sections[index][1] - 1, bias.sections[index + 1][0]):
+
+    def end_plane(plane: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
         image, mask = samples.end_plane(plane)
         log_bias_field = bias.log_bias_field((1, *image.shape), start=(plane, 0, 0), step=(1, stride, stride))
-        found["before"].append(image)
-        found["after"].append(correct_block(image[None], log_bias_field, strength=strength)[0])
-        masks.append(mask)
-    before, after = (step_ratio(last, first, masks[0], masks[1]) for last, first in found.values())
-    return before, after
+        return image, correct_block(image[None], log_bias_field, strength=strength)[0], mask
+
+    last = None
+    for z_start, z_stop in bias.sections:
+        first = end_plane(z_start)
+        if last is not None:
+            before, after = (
+                step_ratio(old, new, last[2], first[2]) for old, new in zip(last[:2], first[:2], strict=True)
+            )
+            yield before, after
+        last = first if z_stop - z_start == 1 else end_plane(z_stop - 1)
 
 
-def _field_range(samples: Samples, bias: BiasModel, index: int) -> tuple[float | None, float | None]:
-    """Percentiles 1 and 99 of the whole field over a section's tissue."""
-    grid = samples.geometry.section_grid(index)
-    _, mask = samples.section(index)
-    start = (bias.sections[index][0] + grid.start[0], *grid.start[1:])
-    return _percentiles(bias.log_bias_field(grid.size, start=start, step=grid.step), mask)
+def _inside(
+    samples: Samples, bias: BiasModel, index: int, strength: float
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """Return a section's field range and contrasts.
 
-
-def _contrasts(samples: Samples, bias: BiasModel, index: int, strength: float) -> tuple[float | None, float | None]:
-    """Median over a section's sampled planes of the 90th over the 25th percentile of tissue, before and after."""
+    Percentiles 1 and 99 of the whole field over the tissue; the median over the sampled planes of the 90th over the
+    25th percentile of tissue, before and after correction.
+    """
     grid = samples.geometry.section_grid(index)
     image, mask = samples.section(index)
     start = (bias.sections[index][0] + grid.start[0], *grid.start[1:])
     log_bias_field = bias.log_bias_field(grid.size, start=start, step=grid.step)
+    low, high = _percentiles(log_bias_field, mask)
     corrected = correct_block(image, log_bias_field, strength=strength)
     before, after = (
         _median([plane_contrast(plane, tissue) for plane, tissue in zip(volume, mask, strict=True)])
         for volume in (image, corrected)
     )
-    return before, after
+    return low, high, before, after
 
 
 def _global(samples: Samples, bias: BiasModel) -> dict[str, Any] | None:

@@ -28,6 +28,11 @@ Metrics = Mapping[str, Any]
 STEP_TOLERANCE = 0.03
 """A step within this of 1 is called even; the same number is the shaded band of the chart."""
 
+LISTED_SECTIONS, LISTED_WARNINGS = 1200, 200
+"""Most sections of the table, and most warnings of a kind: a page of 20,000 sections stays one to scroll through."""
+FOLDED_ROWS = 200
+"""A longer table is folded."""
+
 AXIS_NAMES = {"yx": "XY", "zx": "XZ", "zy": "YZ"}
 # A view along Z is stretched so that it is not a ribbon, and never taller than wide by more than this.
 _FLATTEST, _TALLEST = 0.22, 1.3
@@ -105,13 +110,16 @@ def render_report(metrics: Metrics, pictures: Mapping[str, Picture], *, title: s
         figures.profile_chart(planes["median_before"], planes["median_after"], cuts),
         figures.step_chart(n_planes, cuts, steps["before"], steps["after"], STEP_TOLERANCE),
     ]
+    codes = _codes_of_section(metrics["warnings"])
     page = page_environment().get_template("report.html.j2")
     return page.render(
         title=title or metrics["acquisition"],
         m=metrics,
         lead=_lead(metrics),
         warnings=_grouped(metrics["warnings"]),
-        codes_of_section=_codes_of_section(metrics["warnings"]),
+        codes_of_section=codes,
+        listed=_listed(sections, codes),
+        folded=FOLDED_ROWS,
         tiles=_tiles(metrics),
         views=_views(pictures),
         charts=[chart for chart in charts if chart is not None],
@@ -289,9 +297,24 @@ def _grouped(warnings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Group warnings by code, in order of first appearance: a hundred sections may say the same."""
     groups: dict[str, dict[str, Any]] = {}
     for warning in warnings:
-        group = groups.setdefault(warning["code"], {"code": warning["code"], "entries": []})
-        group["entries"].append(warning)
+        group = groups.setdefault(warning["code"], {"code": warning["code"], "entries": [], "count": 0})
+        group["count"] += 1
+        if group["count"] <= LISTED_WARNINGS:
+            group["entries"].append(warning)
     return list(groups.values())
+
+
+def _listed(sections: Sequence[Mapping[str, Any]], codes: Mapping[int, Sequence[str]]) -> list[Mapping[str, Any]]:
+    """Return the sections of the table: all, or of very many the most uneven, some with a warning, every k-th."""
+    if len(sections) <= LISTED_SECTIONS:
+        return list(sections)
+    share = LISTED_SECTIONS // 3
+    stepped = [section for section in sections if section["step_after"] is not None]
+    uneven = sorted(stepped, key=lambda section: -abs(section["step_after"] - 1))[:share]
+    warned = [section for section in sections if section["index"] in codes][:share]
+    spread = sections[:: -(-len(sections) // share)]
+    chosen = {section["index"]: section for section in (*uneven, *warned, *spread)}
+    return [chosen[index] for index in sorted(chosen)]
 
 
 def _codes_of_section(warnings: Sequence[Mapping[str, Any]]) -> dict[int, list[str]]:
@@ -333,7 +356,7 @@ def _views(pictures: Mapping[str, Picture]) -> dict[str, Any]:
                 "stretch": stretch,
                 "bar_percent": bar_percent,
                 "bar_label": bar_label,
-                "cuts": [round(100 * cut / picture.before.shape[0], 2) for cut in picture.cuts],
+                "cuts": figures.marked([round(100 * cut / picture.before.shape[0], 2) for cut in picture.cuts]),
                 "before": figures.to_data_uri(picture.before, low, high, grey),
                 "field": figures.to_data_uri(logs[name] - middle, -limit, limit, colours),
                 "after": figures.to_data_uri(picture.after, low, high, grey),

@@ -9,13 +9,14 @@ after it could tell.
 
 from __future__ import annotations
 
+import bisect
 import io
 import itertools
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,7 @@ def _digest_of_json(content: Any) -> str:
     return _digest(json.dumps(content, sort_keys=True).encode())
 
 
+@cache
 def _header(shape: Triple, dtype: np.dtype[Any]) -> bytes:
     stream = io.BytesIO()
     npy.write_array_header_1_0(stream, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
@@ -231,21 +233,30 @@ class _NpyRowsReader:
         self._path, self._shape, self._dtype, self._digests = path, shape, dtype, digests
 
     def __getitem__(self, key: slice | int) -> NDArray[Any]:
-        header = _header(self._shape, self._dtype)
-        size = len(header) + math.prod(self._shape) * self._dtype.itemsize
+        n_rows = self._shape[0]
+        rows = range(n_rows)[key] if isinstance(key, slice) else range(key, key + 1)
+        array = np.empty((len(rows), *self._shape[1:]), self._dtype)
         try:
-            with self._path.open("rb") as file:
-                if file.read(len(header)) != header:
-                    raise ValueError("its header is not what was written")
-                if file.seek(0, io.SEEK_END) != size:
-                    raise ValueError(f"it has {file.tell()} bytes of {size}")
-            array = np.memmap(self._path, self._dtype, "c", len(header), self._shape)
-            for row in np.atleast_1d(np.arange(len(array))[key]).tolist():
-                if _digest(array[row].data.cast("B")) != self._digests[row]:
-                    raise ValueError(f"sampled plane {row} of {len(array)} is not what was written")
+            self._read_into(array, rows.start)
+            for row, values in zip(rows, array, strict=True):
+                if _digest(values.data.cast("B")) != self._digests[row]:
+                    raise ValueError(f"sampled plane {row} of {n_rows} is not what was written")
         except ValueError as error:
             raise damaged(self._path, error) from error
-        return array[key]
+        return array if isinstance(key, slice) else array[0]
+
+    def _read_into(self, array: NDArray[Any], first: int) -> None:
+        """Read consecutive rows. They are not mapped: a task would hold every row that it has seen."""
+        header = _header(self._shape, self._dtype)
+        row_bytes = math.prod(self._shape[1:]) * self._dtype.itemsize
+        size = len(header) + self._shape[0] * row_bytes
+        with self._path.open("rb") as file:
+            if file.read(len(header)) != header:
+                raise ValueError("its header is not what was written")
+            if file.seek(0, io.SEEK_END) != size:
+                raise ValueError(f"it has {file.tell()} bytes of {size}")
+            file.seek(len(header) + first * row_bytes)
+            file.readinto(array.data.cast("B"))
 
 
 def damaged(path: Path, why: object) -> ValueError:
@@ -287,7 +298,7 @@ class Samples:
 
     def end_plane(self, plane: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Image and mask samples of a section's first or last plane, shape (Y, X)."""
-        row = self.geometry.plane_sets["ends"].planes.index(plane)
+        row = bisect.bisect_left(self.geometry.plane_sets["ends"].planes, plane)
         return self._load("ends_image")[row], self._load("ends_mask")[row]
 
     def _load(self, name: str) -> Any:

@@ -87,6 +87,13 @@ def test_absurd_lattices_warn_with_numbers() -> None:
     assert choose_fit((20, 300, 340), (0.01, 0.02, 0.02)).warnings == ()
 
 
+def test_a_stack_of_very_many_planes_is_thinned() -> None:
+    usual = choose_shrink((2048, 256, 256), (1, 1, 1), section_planes=1)
+    assert usual == ((1, 1, 1), "about 256 x 256 samples of a plane, 8 planes or more of each section")
+    many = choose_shrink((20_000, 256, 256), (1, 1, 1), section_planes=1)
+    assert many == ((10, 1, 1), "about 256 x 256 samples of a plane, 2048 planes of the stack or fewer")
+
+
 def test_deep_sections_are_thinned() -> None:
     assert choose_shrink((100, 1000, 1000), (8, 1, 1))[0][0] == 3
     assert choose_shrink((63, 1000, 1000), (8, 1, 1))[0][0] == 1

@@ -1,0 +1,160 @@
+"""Tens of thousands of sections: lists travel in files, and work grows with the planes, not with their square."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from linumpy.intensity import correction
+from linumpy.intensity.bias_model import BiasModel, read_json
+from linumpy.intensity.correction import FieldDivider
+from linumpy.intensity.harmonise import harmonise
+from linumpy.io.ome_zarr import open_mask
+from linumpy.n4.lattice import Lattice
+from linumpy.plan import acquisition
+from linumpy.plan.acquisition import _batches
+from linumpy.plan.errors import InputError
+from linumpy.qc.figures import MAX_POINTS, thinned
+from linumpy.qc.report import LISTED_SECTIONS, render_report
+from tests.acquisitions import write_ome_zarr
+from tests.chain import REPOSITORY, plan
+from tests.report_examples import example
+
+N_PLANES = 13_000
+"""So many bounds of sections were longer than Linux allows an argument to be."""
+
+
+def test_thirteen_thousand_sections_reach_the_mask(tmp_path):
+    volume = np.random.default_rng(1).integers(100, 200, (N_PLANES, 4, 4), np.uint16)
+    tissue = np.ones(volume.shape, np.uint8)
+    tissue[::2, 0] = 0
+    row = {
+        "image": write_ome_zarr(tmp_path / "tall.ome.zarr", volume, chunks=(1000, 4, 4)),
+        "mask": write_ome_zarr(tmp_path / "mask.ome.zarr", tissue, chunks=(1000, 4, 4)),
+        "n_sections": N_PLANES,
+    }
+    settings = plan(tmp_path, row)["tissue_mask"]
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    command = [sys.executable, REPOSITORY / "bin" / "tissue_mask.py", "--settings", "settings.json", "--threads", "2"]
+    command += ["--image", row["image"], "--given_mask", row["mask"]]
+    command += ["--output_mask", "found.ome.zarr", "--output_samples", "samples", "--output_statistics", "tissue.json"]
+    subprocess.run([str(word) for word in command], cwd=tmp_path, check=True)
+    np.testing.assert_array_equal(open_mask(tmp_path / "found.ome.zarr").read() != 0, tissue != 0)
+    assert len(read_json(tmp_path / "samples" / "samples.json")["sections"]) == N_PLANES
+
+
+def test_more_sections_than_fit_are_refused_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(acquisition, "MOST_SECTIONS", 9)
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", np.ones((10, 4, 4), np.uint16))}
+    with pytest.raises(InputError, match=r"n_sections: 10 sections are more than the 9 .*; cut the acquisition"):
+        plan(tmp_path, row | {"n_sections": 10})
+    plan(tmp_path, row | {"n_sections": 9})
+
+
+def test_small_planes_make_deep_slabs(tmp_path):
+    volume = np.ones((2000, 8, 8), np.uint16)
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume, chunks=(500, 8, 8)), "n_sections": 4}
+    assert [settings["z_stop"] for settings in plan(tmp_path, row)["correct"]] == [2000]
+
+
+def model(n_sections):
+    """A field of sections of one plane each."""
+    rng = np.random.default_rng(2)
+    fits = tuple(
+        {"lattice": Lattice(rng.normal(0, 0.1, (1, 4, 4)), (0, 0, 0), (0, 0.9, 0.9), (1, 10, 10)).to_dict()}
+        for _ in range(n_sections)
+    )
+    bounds = tuple((z, z + 1) for z in range(n_sections))
+    return BiasModel(bounds, (0.1, 0.1, 0.1), fits, (1.0,) * n_sections)
+
+
+@pytest.fixture
+def evaluations(monkeypatch):
+    """Planes of each evaluation of a lattice."""
+    seen = []
+    evaluate = Lattice.evaluate
+
+    def counting(self, shape, *args, **named):
+        seen.append(shape[0])
+        return evaluate(self, shape, *args, **named)
+
+    monkeypatch.setattr(Lattice, "evaluate", counting)
+    return seen
+
+
+def test_gains_evaluate_each_plane_once(evaluations):
+    bias = model(300)
+    plane = np.full((10, 10), 100, np.float32)
+    harmonise(bias, lambda _: (plane, plane > 0), 1)
+    assert evaluations == [1] * 300
+
+
+def test_a_block_sees_its_own_sections_alone(evaluations):
+    bias = model(300)
+    field = bias.log_bias_field((3, 10, 10), start=(100, 0, 0), step=(7, 1, 1))
+    assert evaluations == [1] * 3
+    assert sorted(bias._lattices) == [100, 107, 114]
+    whole = bias.log_bias_field((300, 10, 10))
+    np.testing.assert_array_equal(field, whole[100:115:7])
+
+
+def test_a_slab_makes_the_splines_of_its_own_sections_alone(monkeypatch):
+    made = []
+    kind = correction._PlaneSpline
+    monkeypatch.setattr(correction, "_PlaneSpline", lambda *args: made.append(args[0]) or kind(*args))
+    bias = model(300)
+    block = np.full((5, 10, 10), 100, np.float32)
+    out = np.empty_like(block)
+    with ThreadPoolExecutor(1) as executor:
+        FieldDivider(bias, (0, 10), (0, 10), executor).divide(block, 200, out)
+    assert len(made) == 1 + 5  # that of the stack, which there is none of, and those of the planes
+    expected = block / np.exp(bias.log_bias_field(block.shape, start=(200, 0, 0)))
+    np.testing.assert_allclose(out, expected, rtol=2e-6)  # the two ways differ by 1e-6
+
+
+def test_many_small_sections_are_shared_out():
+    batches = _batches(20_000, 64 * 64 * 50, {"sections_per_task": None, "backend": "native"})
+    assert 2 <= len(batches) <= 20
+    assert [first for first, _ in batches[1:]] == [last + 1 for _, last in batches[:-1]]
+
+
+def test_a_thinned_series_keeps_its_extremes_and_gaps():
+    values = np.random.default_rng(3).normal(size=20_000).tolist()
+    values[5_000], values[5_001] = 50.0, -50.0
+    values[10_000:10_500] = [None] * 500
+    points = thinned(values)
+    assert len(points) <= MAX_POINTS
+    assert [i for i, _ in points] == sorted(i for i, _ in points)
+    assert {(5_000, 50.0), (5_001, -50.0)} <= set(points)
+    assert any(value is None for _, value in points)
+    assert thinned([1.0, None, 2.0]) == [(0, 1.0), (1, None), (2, 2.0)]
+
+
+def test_the_report_of_very_many_sections_stays_small():
+    metrics, pictures = example()
+    n = 20_000
+    known = metrics["sections"][0]
+    rng = np.random.default_rng(4)
+    steps = 1 + rng.normal(0, 0.05, n)
+    steps[777] = 3.0
+    metrics["sections"] = [
+        known
+        | {"index": i, "z_start": i, "z_stop": i + 1, "planes": 1}
+        | {"step_before": None if i == n - 1 else float(step), "step_after": None if i == n - 1 else float(step)}
+        for i, step in enumerate(steps)
+    ]
+    metrics["planes"] = {name: rng.gamma(20, 5, n).tolist() for name in ("median_before", "median_after")}
+    metrics["planes"]["tissue_fraction"] = [0.5] * n
+    metrics["warnings"] = [{"code": "gain", "message": "far from 1", "section": i} for i in range(n)]
+    page = render_report(metrics, pictures)
+    assert len(page) < 5e6
+    rows = page.count('<th scope="row">') - page.count('<th scope="row">', page.index("</table>"))
+    assert 200 < rows <= LISTED_SECTIONS
+    assert '<th scope="row">777</th>' in page
+    assert "<summary>Table of" in page
+    assert "and 19999 more of this kind" in page
+    assert page.count("<circle") <= 2 * MAX_POINTS
+    assert "cutline" not in page[page.index("<body>") :]
