@@ -226,6 +226,7 @@ def _plan(
     output = {name: parameters[name] for name in ("output_dtype", "ome_zarr_version")}
     layout = layout_like(image, **output)
     slabs = _slabs(layout, parameters["slab_planes"])
+    n_levels = layout.n_complete_levels(slabs)
     deepest = max(z_stop - z_start for z_start, z_stop in sections)
     samples = math.prod(SampleGrid.of((deepest, *image.shape[1:]), section_choice.shrink_factor).size)
     batches = (
@@ -284,7 +285,7 @@ def _plan(
                 "z_start": z_start,
                 "z_stop": z_stop,
                 "n_slabs": len(slabs),
-                "n_levels": layout.n_complete_levels(slabs),
+                "n_levels": n_levels,
                 "memory_mb": correct_mb,
             }
             for z_start, z_stop in slabs
