@@ -1,7 +1,7 @@
 # Two commands for a machine with Python 3.11 and make: `make demo` and `make test`.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-cluster lint lint-ruff lint-mypy lint-spelling lint-nextflow lock bench images clean help
+.PHONY: setup demo test test-cluster fuzz lint lint-ruff lint-mypy lint-spelling lint-nextflow lock bench images clean help
 
 PYTEST_ARGS ?=
 DEMO := build/demo
@@ -28,6 +28,11 @@ test: setup   ## all tests but those on a cluster (PYTEST_ARGS: more arguments f
 
 test-cluster: setup  ## tests on a real Slurm and Grid Engine, with Apptainer and podman, which they install; needs root
 	python -m pytest -m cluster $(PYTEST_ARGS)
+
+FUZZ_SEED ?= 1
+FUZZ_EXAMPLES ?= 20000
+fuzz: setup   ## stores mutated at random, other ones with each FUZZ_SEED, FUZZ_EXAMPLES of them
+	FUZZ_SEED=$(FUZZ_SEED) FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) python -m pytest tests/corpus/test_mutation.py $(PYTEST_ARGS)
 
 lint: lint-ruff lint-mypy lint-spelling lint-nextflow  ## ruff, mypy, codespell, nextflow lint
 lint-ruff: setup

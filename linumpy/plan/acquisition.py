@@ -279,6 +279,7 @@ def _plan(
     correction_settings = CorrectionSettings(
         **{name: parameters[name] for name in ("strength", "zero_outside_mask", "save_bias_field")}
     )
+    n_levels = layout.n_complete_levels(slabs)
     deepest = max(z_stop - z_start for z_start, z_stop in sections)
     samples = math.prod(SampleGrid.of((deepest, *image.shape[1:]), section_choice.shrink_factor).size)
     batches = (
@@ -342,7 +343,7 @@ def _plan(
                 "z_start": z_start,
                 "z_stop": z_stop,
                 "n_slabs": len(slabs),
-                "n_levels": layout.n_complete_levels(slabs),
+                "n_levels": n_levels,
                 "memory_mb": correct_mb,
             }
             for z_start, z_stop in slabs

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-from collections import Counter
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,17 @@ from linumpy.io.errors import OmeZarrError
 from linumpy.io.ome_zarr import open_image
 from linumpy.io.runtime import PIPELINES
 from linumpy.plan.acquisition import StagedFiles, plan_acquisition
+from linumpy.plan.errors import InputError
 from linumpy.plan.parameters import resolve_parameters
 from linumpy.plan.samplesheet import Row
-from tests.chain import REPOSITORY
+from tests.chain import REPOSITORY, run_chain
 from tests.corpus.mutation import SELECTED, files_of, mutations, number_from_environment, within, write_files
+from tests.corpus.tally import COUNTS
 
 N_MUTATIONS = number_from_environment("FUZZ_EXAMPLES", 2000)
 SEED = number_from_environment("FUZZ_SEED", None)
+N_CHAINS = max(10, (N_MUTATIONS or 0) // 100)
+CHAIN_SECONDS = 120
 SECONDS = 20
 """A mutation takes 20 ms; one that takes this long hangs."""
 PARAMETERS = resolve_parameters(
@@ -91,14 +97,9 @@ def outcome(path: Path, kind: str) -> tuple[str, np.ndarray | None]:
     return json.dumps({"voxel_size_mm": inputs["voxel_size_mm"], "missing": plan["report"]["missing_chunks"]}), voxels
 
 
-counts: Counter[tuple[str, str]] = Counter()
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    yield tmp_path_factory.mktemp("mutated")
-    told = "\n".join(f"{what:24} {how:10} {n:6}" for (what, how), n in sorted(counts.items()))
-    print(f"\nmutations\n{told}")
+    return tmp_path_factory.mktemp("mutated")
 
 
 def check_mutation(folder: Path, kind: str, what: str, files: Any) -> None:
@@ -107,7 +108,7 @@ def check_mutation(folder: Path, kind: str, what: str, files: Any) -> None:
         told, voxels = outcome(path, kind)
         name = what.partition(": ")[0].rsplit("/", 1)[-1]
         name = name if name in (".zattrs", ".zarray", ".zgroup", "zarr.json") else "chunk"
-        counts[name, "refused" if voxels is None else "read"] += 1
+        COUNTS[f"mutated {name}", "refused" if voxels is None else "accepted"] += 1
         if voxels is None:
             return
         try:
@@ -117,6 +118,35 @@ def check_mutation(folder: Path, kind: str, what: str, files: Any) -> None:
     assert voxels.dtype.newbyteorder("=") == expected.dtype.newbyteorder("=")
     np.testing.assert_array_equal(voxels, expected)
     np.testing.assert_allclose(json.loads(told)["voxel_size_mm"], voxel_size_mm, rtol=1e-12)
+    if kind not in SELECTED and (": lose" in what or ": a link" in what):  # else it may be another channel's
+        assert json.loads(told)["missing"] > 0
+
+
+@given(mutations())
+@settings(
+    max_examples=N_CHAINS, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
+def test_the_chain_has_a_result_or_one_error(folder, mutation):
+    kind, what, files = mutation
+    path = write_files(folder / "i.zarr", files)
+    work = folder / "chain"
+    shutil.rmtree(work, ignore_errors=True)
+    told = io.StringIO()
+    with within(CHAIN_SECONDS), contextlib.redirect_stderr(told):
+        try:
+            row = {"image": path, "n_sections": 2} | SELECTED.get(kind, {})
+            results = run_chain(work, row, n_iterations="3", shrink_factor=1)
+        except InputError:
+            COUNTS["mutated, whole chain", "refused"] += 1
+            return
+        except AssertionError:
+            lines = [line for line in told.getvalue().splitlines() if line.startswith("error: ")]
+            assert len(lines) == 1, f"{what}: {told.getvalue()}"
+            COUNTS["mutated, whole chain", "refused"] += 1
+            return
+    COUNTS["mutated, whole chain", "accepted"] += 1
+    selection = SELECTED.get(kind, {})
+    assert open_image(results / "corrected.ome.zarr").shape == open_image(path, **selection).shape, what
 
 
 @given(mutations())
