@@ -1,9 +1,11 @@
 # Two commands for a machine with Python 3.11 and make: `make demo` and `make test`.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-cluster lint lint-ruff lint-mypy lint-spelling lint-nextflow lock bench images clean help
+.PHONY: setup demo test test-cluster soak lint lint-ruff lint-mypy lint-spelling lint-nextflow lock bench images clean help
 
 PYTEST_ARGS ?=
+INJECTIONS ?= 200
+SEED ?= 0
 DEMO := build/demo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -28,6 +30,9 @@ test: setup   ## all tests but those on a cluster (PYTEST_ARGS: more arguments f
 
 test-cluster: setup  ## tests on a real Slurm with Apptainer and podman, which they install; needs root
 	python -m pytest -m cluster $(PYTEST_ARGS)
+
+soak: setup   ## faults at random, resumed until done (INJECTIONS, SEED); full disks need root
+	python -m tests.soak --injections $(INJECTIONS) --seed $(SEED)
 
 lint: lint-ruff lint-mypy lint-spelling lint-nextflow  ## ruff, mypy, codespell, nextflow lint
 lint-ruff: setup
