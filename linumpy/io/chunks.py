@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import math
 import os
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,13 @@ from typing import Any
 import numpy as np
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 
+from linumpy.io.claims import METADATA_FILES, check_metadata_files
 from linumpy.io.errors import OmeZarrError
 from linumpy.io.metadata import read_image_metadata
 from linumpy.io.ome_zarr import Image
 
 __all__ = ["MissingChunks", "fingerprint", "missing_chunks", "missing_files"]
 
-_METADATA_FILES = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 _ABSENT = np.uint64(2**64 - 1)  # offset and size, in a shard's index, of a chunk that is not stored
 
 
@@ -39,12 +38,12 @@ class MissingChunks:
     ----------
     grid : (int, int, int)
         Chunks of the volume along Z, Y, X.
-    indices : ndarray of shape (n, 3), int64
+    indices : ndarray of shape (n, 3), int32
         Index (Z, Y, X) in the grid of each missing chunk, sorted.
     """
 
     grid: tuple[int, int, int]
-    indices: np.ndarray[Any, np.dtype[np.int64]]
+    indices: np.ndarray[Any, np.dtype[np.int32]]
 
     @property
     def n_chunks(self) -> int:
@@ -81,18 +80,24 @@ def missing_chunks(image: Image) -> MissingChunks:
     ]
     file_ranges = [range(r.start // k, (r.stop - 1) // k + 1) for r, k in zip(wanted, per_file, strict=True)]
     index = _ShardIndex.of(image) if array.shards else None
-    missing: list[np.ndarray[Any, np.dtype[np.int64]]] = []
     inner = np.indices(per_file).reshape(len(per_file), -1).T
-    for file_index, present in _files(image, file_ranges):
-        absent = inner
-        if present:
-            if index is None:
+
+    def missing() -> Iterator[tuple[int, int, int]]:
+        z, y, x = image.dimensions
+        for file_index, present in _files(image, file_ranges):
+            if not array.shards:
+                if not present:
+                    yield file_index[z], file_index[y], file_index[x]
                 continue
-            absent = inner[index.absent(image.chunk_file(file_index))]
-        found = absent + np.multiply(file_index, per_file)
-        within = [(found[:, d] >= r.start) & (found[:, d] < r.stop) for d, r in enumerate(wanted)]
-        missing.append(found[np.logical_and.reduce(within)][:, image.dimensions])
-    indices = np.concatenate(missing) if missing else np.empty((0, 3), np.int64)
+            if present and index is None:
+                continue
+            absent = inner[index.absent(image.chunk_file(file_index))] if present and index else inner
+            found = absent + np.multiply(file_index, per_file)
+            within = [(found[:, d] >= r.start) & (found[:, d] < r.stop) for d, r in enumerate(wanted)]
+            yield from map(tuple, found[np.logical_and.reduce(within)][:, image.dimensions].tolist())
+
+    # As numbers, not as objects: there may be millions.
+    indices = np.fromiter(itertools.chain.from_iterable(missing()), np.int32).reshape(-1, 3)
     z, y, x = (len(wanted[d]) for d in image.dimensions)
     return MissingChunks((z, y, x), indices[np.lexsort(indices.T[::-1])])
 
@@ -106,18 +111,16 @@ def missing_files(image: Image) -> int:
 
 def _files(image: Image, ranges: Sequence[range]) -> Iterator[tuple[tuple[int, ...], bool]]:
     """Yield every file index and whether the file is there, from one listing of each folder."""
-    folders: dict[str, list[tuple[tuple[int, ...], str]]] = defaultdict(list)
-    for index in itertools.product(*ranges):
-        folder, _, name = image.array.metadata.encode_chunk_key(index).rpartition("/")
-        folders[folder].append((index, name))
-    for folder, members in folders.items():
+    encode = image.array.metadata.encode_chunk_key
+    keys = ((index, encode(index).rpartition("/")) for index in itertools.product(*ranges))
+    for folder, members in itertools.groupby(keys, lambda key: key[1][0]):
         try:
             there = set(os.listdir(image.array_path / folder))
         except (FileNotFoundError, NotADirectoryError):
             there = set()
         except OSError as error:
             raise OmeZarrError(image.array_path / folder, f"cannot be listed ({error.strerror})") from error
-        for index, name in members:
+        for index, (_, _, name) in members:
             yield index, name in there
 
 
@@ -189,7 +192,8 @@ def fingerprint(path: str | Path) -> str:
     folders = [metadata.path, *(metadata.path / dataset.path for dataset in metadata.datasets)]
     digest = hashlib.sha256()
     for folder in folders:
-        for name in _METADATA_FILES:
+        check_metadata_files(folder)
+        for name in METADATA_FILES:
             file = folder / name
             if file.is_file():
                 content = file.read_bytes()
@@ -208,6 +212,6 @@ def _listing(folder: Path | str, prefix: str) -> Iterator[tuple[str, int, int]]:
         for entry in entries:
             if entry.is_dir():
                 yield from _listing(entry.path, f"{prefix}{entry.name}/")
-            elif entry.name not in _METADATA_FILES:
+            elif entry.name not in METADATA_FILES:
                 status = entry.stat()
                 yield prefix + entry.name, status.st_size, status.st_mtime_ns

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from linumpy.io.claims import check_length, check_metadata_files, path_within
 from linumpy.io.errors import OmeZarrError
 
 __all__ = ["Axis", "Dataset", "ImageMetadata", "read_image_metadata"]
@@ -110,6 +111,7 @@ def _require_folder(path: Path) -> None:
 
 def _group_attributes(path: Path) -> tuple[Mapping[str, Any], str]:
     """OME attributes of the group and the version of OME-Zarr that they stand for."""
+    check_metadata_files(path)
     node = _load_json(path / "zarr.json")
     if node is not None:
         if node.get("node_type") != "group":
@@ -153,7 +155,7 @@ def _load_json(file: Path) -> dict[str, Any] | None:
         raise OmeZarrError(file, f"cannot be read ({error.strerror}); check the permissions") from error
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OmeZarrError(file, f"is not valid JSON ({error}); copy the store again") from error
     if not isinstance(content, dict):
         raise OmeZarrError(file, "does not hold a JSON object; copy the store again")
@@ -161,6 +163,7 @@ def _load_json(file: Path) -> dict[str, Any] | None:
 
 
 def _only_series(path: Path) -> Path:
+    check_metadata_files(path / "OME")
     ome = _load_json(path / "OME" / "zarr.json")
     if ome is not None:
         ome = (ome.get("attributes") or {}).get("ome")
@@ -175,7 +178,7 @@ def _only_series(path: Path) -> Path:
             path,
             f"bioformats2raw layout with {len(series)} series ({names}); name one, such as {path / '0'}",
         )
-    return path / str(series[0])
+    return path / path_within(path, str(series[0]))
 
 
 def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, validate: bool) -> ImageMetadata:
@@ -195,6 +198,7 @@ def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, val
         raise OmeZarrError(path, "'multiscales' does not hold an object; write the metadata again")
     if version == "0.4" and (found := raw.get("version", "0.4")) != "0.4":
         raise OmeZarrError(path, f"OME-Zarr version {found!r} cannot be read, only 0.4 and 0.5; convert it")
+    _check_lengths(path, raw)
     if validate:
         _validate(path, raw, version)
     axes = tuple(
@@ -212,7 +216,7 @@ def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, val
         scale, translation = _affine(path, dataset["coordinateTransformations"], len(axes))
         datasets.append(
             Dataset(
-                str(dataset["path"]),
+                path_within(path, str(dataset["path"])),
                 tuple(a * b for a, b in zip(outer[0], scale, strict=True)),
                 tuple(a * b + c for a, b, c in zip(outer[0], translation, outer[1], strict=True)),
             )
@@ -227,6 +231,21 @@ def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, val
         datasets=tuple(datasets),
         channels=tuple(dict(c) if isinstance(c, Mapping) else {} for c in channels or ()),
     )
+
+
+def _check_lengths(path: Path, raw: Mapping[str, Any]) -> None:
+    """Refuse lists that are too long, before a model is made of each of their entries."""
+    check_length(path, "axes", raw.get("axes"))
+    check_length(path, "levels", raw.get("datasets"))
+    for part in (raw, *_objects(raw.get("datasets"))):
+        check_length(path, "transformations", part.get("coordinateTransformations"))
+        for transform in _objects(part.get("coordinateTransformations")):
+            check_length(path, "numbers of a scale", transform.get("scale"))
+            check_length(path, "numbers of a translation", transform.get("translation"))
+
+
+def _objects(entries: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
 
 
 def _validate(path: Path, raw: Mapping[str, Any], version: str) -> None:

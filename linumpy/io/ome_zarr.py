@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 import zarr
 import zarr.errors
 
+from linumpy.io.claims import check_array, check_metadata_files
 from linumpy.io.errors import OmeZarrError
 from linumpy.io.geometry import Floats, Triple, level_geometry, triple_um, units_of
 from linumpy.io.metadata import Axis, Dataset, ImageMetadata, read_image_metadata
@@ -275,16 +277,20 @@ def _open(
         dtype = _checked_dtype(path / dataset.path, array.dtype, mask=mask)
         if any(i >= n for i, n in zip(selected, array.shape, strict=True)):
             raise OmeZarrError(path / dataset.path, f"fewer channels or timepoints than level 0: {array.shape}")
+        shape, chunks = _zyx(array.shape, dimensions), _zyx(array.chunks, dimensions)
+        shards = _zyx(array.shards, dimensions) if array.shards else None
+        per_shard = math.prod(array.shards or array.chunks) // math.prod(array.chunks)
+        check_array(path / dataset.path, shape, chunks, array.chunks, per_shard, dtype.itemsize)
         geometry = level_geometry(metadata, dataset, dimensions, units, override)
         return Image(
             path=path,
             dataset=dataset.path,
             ome_zarr_version=metadata.version,
             name=metadata.name,
-            shape=_zyx(array.shape, dimensions),
+            shape=shape,
             dtype=dtype,
-            chunks=_zyx(array.chunks, dimensions),
-            shards=_zyx(array.shards, dimensions) if array.shards else None,
+            chunks=chunks,
+            shards=shards,
             channel=channel_index,
             timepoint=_index_of("time", metadata.axes, selected),
             omero_channel=_omero_channel(metadata, channel_index),
@@ -315,6 +321,7 @@ def _spatial_dimensions(path: Path, axes: Sequence[Axis]) -> Triple:
 def _open_array(path: Path, dataset: str, metadata: ImageMetadata) -> zarr.Array[Any]:
     zarr_format: Literal[2, 3] = 2 if metadata.version == "0.4" else 3
     node = path / dataset
+    check_metadata_files(node)
     try:
         array = zarr.open_array(node, mode="r", zarr_format=zarr_format)
         if not array.dtype.isnative:  # the zarrs codec pipeline refuses to read it

@@ -24,6 +24,7 @@ from linumpy.io.pyramid import PyramidLayout, layout_like
 from linumpy.n4.grid import SampleGrid
 from linumpy.plan.preview import StandIn, full_image, stand_in
 from linumpy.plan.samplesheet import Row, read_sections
+from linumpy.printable import printable
 from linumpy.stage.local import CorrectionParameters, fit_choices
 from linumpy.stage.spool import planes_per_read
 
@@ -41,6 +42,8 @@ SLAB_PLANES = 512
 END_PLANE_SAMPLES = 250_000
 """Most samples kept of a section's first and last plane."""
 INTERPRETER_MB = 400
+MOST_TASK_MB = 1 << 20
+"""Memory beyond which a request is taken for a fault of the image."""
 MASK_WORKERS = 2
 """Threads that the memory of TISSUE_MASK is planned for, those of its resource label."""
 MASK_MB = 1200
@@ -119,7 +122,7 @@ def plan_acquisition(
             return check()
         except OmeZarrError as error:
             cell = getattr(row, column)
-            staged = files.staged.get(cell, "")
+            staged = printable(files.staged.get(cell, ""))  # as the error has it
             # Name the user's path, not the task's.
             faults.append(
                 f"{row.where}: {column}: {str(error).replace(staged, files.paths.get(cell, cell)) if staged else error}"
@@ -165,6 +168,9 @@ def plan_acquisition(
     small = parameters["preview"] or parameters["tune"]
     view = (stand_in if small else full_image)(image, sections, parameters)
     plan = _plan(row, files, view, missing.n_missing, [code, *fingerprints])
+    faults += [f"{row.where}: image: {fault}" for fault in _absurd_requests(plan)]
+    if faults:
+        return None, None, faults
     if parameters["tune"]:
         plan["tune"] |= {"factors": _joined(view.factors), "parameters": CorrectionParameters.among(parameters)}
     inputs = {
@@ -329,6 +335,21 @@ def _quotable(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values with typographic apostrophes: they stand between single quotes in a task's command."""
     quotable: dict[str, Any] = json.loads(json.dumps(values).replace("'", "’"))
     return quotable
+
+
+def _absurd_requests(plan: Mapping[str, Any]) -> list[str]:
+    """Name the tasks that no node has the memory for."""
+    asked = {
+        name: max(group["memory_mb"] for group in ([groups] if isinstance(groups, dict) else groups))
+        for name in ("tissue_mask", "n4_section", "n4_global", "correct", "assemble", "tune")
+        if (groups := plan[name])
+    }
+    return [
+        f"a task of {name.upper()} would need {mb / 1024:,.0f} GiB of memory, more than {MOST_TASK_MB >> 10:,} are not "
+        "asked for: check the shape, write smaller chunks, or cut the planes into parts"
+        for name, mb in asked.items()
+        if mb > MOST_TASK_MB
+    ]
 
 
 def _end_stride(shape: Triple) -> int:

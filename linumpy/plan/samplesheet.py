@@ -20,6 +20,7 @@ __all__ = ["COLUMNS", "Row", "read_samplesheet", "read_sections"]
 
 COLUMNS = ("acquisition", "image", "n_sections", "sections", "mask", "channel", "timepoint")
 
+MOST_CSV_BYTES = 8 << 20
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _RESERVED_NAMES = {"pipeline_info"}
 
@@ -126,6 +127,9 @@ def read_sections(path: str | Path) -> list[tuple[int, int]]:
 def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
     """Lines that hold anything, with their numbers, cells stripped."""
     try:
+        if (size := path.stat().st_size) > MOST_CSV_BYTES:
+            most = f"at most {MOST_CSV_BYTES:,} are read, some 40,000 rows"
+            raise InputError([f"{path.name} has {size:,} bytes; {most}: cut the batch into parts"])
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
