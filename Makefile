@@ -1,9 +1,11 @@
 # Two commands for a machine with Python 3.11 and make: `make demo` and `make test`.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-cluster fuzz lint lint-ruff lint-mypy lint-spelling lint-nextflow lock bench images clean help
+.PHONY: setup demo test test-cluster fuzz soak lint lint-ruff lint-mypy lint-spelling lint-nextflow lock bench images clean help
 
 PYTEST_ARGS ?=
+INJECTIONS ?= 200
+SEED ?= 0
 DEMO := build/demo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -33,6 +35,9 @@ FUZZ_SEED ?= 1
 FUZZ_EXAMPLES ?= 20000
 fuzz: setup   ## stores mutated at random, other ones with each FUZZ_SEED, FUZZ_EXAMPLES of them
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) python -m pytest tests/corpus/test_mutation.py $(PYTEST_ARGS)
+
+soak: setup   ## faults at random, resumed until done (INJECTIONS, SEED); full disks need root
+	python -m tests.soak --injections $(INJECTIONS) --seed $(SEED)
 
 lint: lint-ruff lint-mypy lint-spelling lint-nextflow  ## ruff, mypy, codespell, nextflow lint
 lint-ruff: setup

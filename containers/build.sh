@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the CPU and the CUDA image with whichever of docker, podman and buildah is here, and make SIFs of them where
-# Apptainer or Singularity is. Prints the sizes.
+# Apptainer or Singularity is. Beside them lies what each holds, as CycloneDX (.cdx.json). Prints the sizes.
 #
 #   containers/build.sh [cpu] [cuda]
 #
@@ -8,7 +8,7 @@
 # BASE_IMAGE     the base                                         (python:3.11-slim-bookworm)
 # BUILD_OPTIONS  more options for the engine's build: a proxy, a certificate, ...
 # REPOSITORY     name of the images                               (linumpy-n4)
-# OUT            where the SIFs go                                (build/images)
+# OUT            where the SIFs and the bills of materials go    (build/images)
 # SIF            no: images only                                  (yes)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,7 +33,20 @@ build() { # variant, its requirements
     [ -z "${BASE_IMAGE:-}" ] || arguments+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
     # shellcheck disable=SC2086 # several options
     "$engine" build "${arguments[@]}" ${BUILD_OPTIONS:-} -t "$image" -f containers/Dockerfile .
+    list_materials "$image" "$out/linumpy-n4-$version-$1.cdx.json"
     if [ -n "$apptainer" ]; then make_sif "$image" "$out/linumpy-n4-$version-$1.sif"; fi
+}
+
+list_materials() { # image, file
+    local command=(python3 - "$repository" "${1#"$repository":}") container
+    case $engine in
+    buildah)
+        container=$(buildah from --pull-never "$1")
+        buildah run "$container" -- "${command[@]}" <containers/sbom.py >"$2"
+        buildah rm "$container" >/dev/null
+        ;;
+    *) "$engine" run --rm --interactive --network none "$1" "${command[@]}" <containers/sbom.py >"$2" ;;
+    esac
 }
 
 make_sif() { # image, file; zstd at level 3 packs five times faster than gzip and reads faster

@@ -20,10 +20,12 @@ from typing import Any
 
 from linumpy.io.errors import OmeZarrError
 
-__all__ = ["Axis", "Dataset", "ImageMetadata", "read_image_metadata"]
+__all__ = ["Axis", "Dataset", "ImageMetadata", "check_metadata_file", "read_image_metadata"]
 
 OME_ZARR_VERSIONS = ("0.4", "0.5")
-MAX_JSON_BYTES = 2**26
+MAX_ENTRIES = 100
+"""Most levels, axes or transformations: what is more is no image's, and a model of each takes memory."""
+MAX_JSON_BYTES = 2**23
 """Of one metadata file. Metadata of ten thousand levels and channels has a few megabytes."""
 
 
@@ -150,16 +152,30 @@ def _look(path: Path) -> str:
 
 def _is_of_an_image(file: Path) -> bool:
     try:
-        content = file.read_bytes() if file.is_file() else b""
-    except OSError:
+        check_metadata_file(file)
+        content = file.read_bytes()
+    except (OSError, OmeZarrError):
         return False
     return b'"multiscales"' in content or b'"bioformats2raw.layout"' in content
 
 
+def check_metadata_file(file: Path) -> None:
+    """Refuse what is no file, a pipe for instance, or too large to be one of metadata.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    OmeZarrError
+        Naming the file.
+    """
+    if not stat.S_ISREG((status := file.stat()).st_mode) or status.st_size > MAX_JSON_BYTES:
+        raise OmeZarrError(file, f"is no file of metadata (at most {MAX_JSON_BYTES} bytes); copy the store again")
+
+
 def _load_json(file: Path) -> dict[str, Any] | None:
     try:
-        if not stat.S_ISREG((status := file.stat()).st_mode) or status.st_size > MAX_JSON_BYTES:
-            raise OmeZarrError(file, f"is no file of metadata (at most {MAX_JSON_BYTES} bytes); copy the store again")
+        check_metadata_file(file)
         text = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -206,6 +222,24 @@ def _only_series(path: Path) -> Path:
     return path / _inside(path, str(series[0]))
 
 
+def _check_lengths(path: Path, raw: Mapping[str, Any]) -> None:
+    """Refuse lists that are too long, before a model is made of each of their entries."""
+
+    def check(what: str, entries: object) -> None:
+        if isinstance(entries, list) and len(entries) > MAX_ENTRIES:
+            raise OmeZarrError(path, f"{len(entries):,} {what} in the metadata; at most {MAX_ENTRIES} are read")
+
+    datasets = raw.get("datasets")
+    check("axes", raw.get("axes"))
+    check("levels", datasets)
+    for part in (raw, *map(_mapping, datasets if isinstance(datasets, list) else [])):
+        transformations = part.get("coordinateTransformations")
+        check("transformations", transformations)
+        for transformation in map(_mapping, transformations if isinstance(transformations, list) else []):
+            check("numbers of a scale", transformation.get("scale"))
+            check("numbers of a translation", transformation.get("translation"))
+
+
 def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, validate: bool) -> ImageMetadata:
     raw_multiscales = attributes.get("multiscales")
     if not isinstance(raw_multiscales, list) or not raw_multiscales:
@@ -219,6 +253,7 @@ def _parse_image(path: Path, attributes: Mapping[str, Any], version: str, *, val
                 raise OmeZarrError(path, f"'{kind}' metadata, but no image ('multiscales'); {way_out}")
         raise OmeZarrError(path, "no image in it: 'multiscales' is missing or empty, or no list; " + _look(path))
     raw = raw_multiscales[0]
+    _check_lengths(path, _mapping(raw))
     if not isinstance(raw, Mapping):
         raise OmeZarrError(path, "'multiscales' does not hold an object; write the metadata again")
     if version == "0.4" and (found := raw.get("version", "0.4")) != "0.4":

@@ -8,6 +8,7 @@ are decoded. A chunk that is not stored reads as the fill value, as Zarr defines
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ import zarr.errors
 
 from linumpy.io.errors import OmeZarrError
 from linumpy.io.geometry import Floats, Triple, level_geometry, triple_um, units_of
-from linumpy.io.metadata import Axis, Dataset, ImageMetadata, read_image_metadata
+from linumpy.io.metadata import Axis, Dataset, ImageMetadata, check_metadata_file, read_image_metadata
 from linumpy.io.runtime import PIPELINES
 from linumpy.io.selection import selected_indices
 
@@ -322,6 +323,9 @@ def _spatial_dimensions(path: Path, axes: Sequence[Axis]) -> Triple:
 def _open_array(path: Path, dataset: str, metadata: ImageMetadata) -> zarr.Array[Any]:
     zarr_format: Literal[2, 3] = 2 if metadata.version == "0.4" else 3
     node = path / dataset
+    for name in ("zarr.json", ".zarray", ".zattrs"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            check_metadata_file(node / name)
     try:
         array = zarr.open_array(node, mode="r", zarr_format=zarr_format)
         if not _for_zarrs(array):

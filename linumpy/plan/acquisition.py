@@ -25,6 +25,7 @@ from linumpy.n4.grid import SampleGrid
 from linumpy.plan.preview import StandIn, full_image, stand_in
 from linumpy.plan.samplesheet import Row, read_sections
 from linumpy.plan.stored import checked_chunks, link_warnings
+from linumpy.printable import printable
 from linumpy.stage.correct import CorrectionSettings
 from linumpy.stage.fit import FitSettings
 from linumpy.stage.local import CorrectionParameters, fit_choices, fit_settings
@@ -132,7 +133,7 @@ def plan_acquisition(
             return check()
         except OmeZarrError as error:
             cell = getattr(row, column)
-            staged = files.staged.get(cell, "")
+            staged = printable(files.staged.get(cell, ""))  # as the error has it
             # Name the user's path, not the task's.
             faults.append(
                 f"{row.where}: {column}: {str(error).replace(staged, files.paths.get(cell, cell)) if staged else error}"

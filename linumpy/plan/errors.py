@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from linumpy.printable import printable
+
 __all__ = ["InputError"]
 
 
@@ -17,6 +19,6 @@ class InputError(ValueError):
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
+        self.faults = tuple(map(printable, faults))
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         super().__init__("\n".join([f"{count} in the input:", *(f"  - {fault}" for fault in self.faults)]))

@@ -22,6 +22,7 @@ __all__ = ["COLUMNS", "RESERVED_NAMES", "Row", "read_samplesheet", "read_section
 
 COLUMNS = ("acquisition", "image", "n_sections", "sections", "mask", "channel", "timepoint")
 
+MOST_CSV_BYTES = 8 << 20
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 SHOWN_CHARACTERS = 40
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -133,6 +134,9 @@ def read_sections(path: str | Path) -> list[tuple[int, int]]:
 def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
     """Lines that hold anything, with their numbers, cells stripped."""
     try:
+        if (size := path.stat().st_size) > MOST_CSV_BYTES:
+            most = f"at most {MOST_CSV_BYTES:,} are read, some 40,000 rows"
+            raise InputError([f"{path.name} has {size:,} bytes; {most}: cut the batch into parts"])
         content = path.read_bytes()
     except OSError as error:
         raise InputError([f"{path.name} cannot be read ({error.strerror}); give a CSV file"]) from error

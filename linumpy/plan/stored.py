@@ -14,7 +14,7 @@ __all__ = ["checked_chunks", "link_warnings"]
 MAX_PLANES = 1_000_000
 MAX_PLANE_VOXELS = 2**32
 """Larger volumes are not planned for: metadata that tells of them is most often broken."""
-MAX_CHUNK_BYTES = 2**36
+MAX_CHUNK_BYTES = 2**32
 """A chunk is decoded whole."""
 SHOWN_LINKS = 3
 """Symbolic links to nothing that a message names."""

@@ -15,12 +15,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from linumpy.printable import printable_lines
 from linumpy.qc import figures
 
 Metrics = Mapping[str, Any]
@@ -156,7 +158,7 @@ def render_batch_report(
     rows = [
         {
             "m": m,
-            "link": (links or {}).get(m["acquisition"], f"{m['acquisition']}/report.html"),
+            "link": (links or {}).get(m["acquisition"], f"{quote(m['acquisition'], safe='')}/report.html"),
             "warnings": _grouped(m["warnings"]),
         }
         for m in ordered
@@ -171,6 +173,7 @@ def page_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=loader,
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -186,6 +189,11 @@ def page_environment() -> jinja2.Environment:
     )
     environment.globals["include_raw"] = lambda name: Markup(loader.get_source(environment, name)[0])
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Escape for the eye what is escaped for HTML afterwards; the templates' own markup is left alone."""
+    return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 # Numbers as people read them. None becomes an en dash everywhere.

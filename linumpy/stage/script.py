@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import linumpy
 from linumpy.n4 import target
+from linumpy.printable import printable, printable_lines
 
 # Imports and compiled kernels are objects by the hundred thousand that all stay: looking through them for garbage takes
 # a fifth of a script's start, and another at its end. So scripts import this module first, and garbage is looked for
@@ -56,12 +57,14 @@ def run(step: Callable[[], None]) -> int:
 
     The last line of the log says what was spent: CPU time (and that of starting Python), memory, bytes.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Printable("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     start_cpu, begun = _cpu_seconds(), time.monotonic()
     try:
         step()
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_lines(str(error))}", file=sys.stderr)
         return 1
     except MemoryError as error:
         print(f"error: out of memory: {error}".rstrip(": "), file=sys.stderr)
@@ -69,6 +72,13 @@ def run(step: Callable[[], None]) -> int:
     finally:
         _log_spent(start_cpu, time.monotonic() - begun)
     return 0
+
+
+class _Printable(logging.Formatter):
+    """One line a message, whatever an image is named."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
 
 
 def _cpu_seconds() -> float:

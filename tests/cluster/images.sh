@@ -9,4 +9,4 @@ options="--isolation chroot --network host --pull-never --layers --quiet"
 for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do # for the build only, nothing of them is kept
     [ ! -e $file ] || options+=" --volume $file:$file:ro"
 done
-ENGINE=buildah BASE_IMAGE=$base BUILD_OPTIONS=$options "$here/../../containers/build.sh" "$@"
+BUILDAH_ISOLATION=chroot ENGINE=buildah BASE_IMAGE=$base BUILD_OPTIONS=$options "$here/../../containers/build.sh" "$@"

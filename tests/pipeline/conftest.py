@@ -77,14 +77,19 @@ def imports_from(pipeline: Path) -> str:
     return f"env.PYTHONPATH = '{pipeline}'\n"
 
 
-@pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the pipeline, so that what is edited while the tests run changes none of them."""
-    folder = tmp_path_factory.mktemp("pipeline")
+def copy_pipeline(folder: Path) -> Path:
+    """Copy the pipeline, so that what is edited while it runs changes nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in PIPELINE:
         source = REPOSITORY / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the pipeline."""
+    return copy_pipeline(tmp_path_factory.mktemp("pipeline"))
 
 
 @pytest.fixture(scope="session")

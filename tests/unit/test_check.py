@@ -165,3 +165,9 @@ def test_what_the_provenance_holds(check, tmp_path):
         for group in json.loads((REPOSITORY / "nextflow_schema.json").read_text())["$defs"].values()
         for name in group["properties"]
     }
+
+
+def test_an_error_names_the_users_path_whatever_is_in_it(check, stores):
+    (stores / "a\u202e\x1bb.zarr").mkdir()
+    with pytest.raises(InputError, match=r"line 2 \(a\): image: /data/a\\u202e\\x1bb.zarr: no OME-Zarr image"):
+        check([{"acquisition": "a", "image": "a\u202e\x1bb.zarr", "n_sections": 2}])

@@ -148,6 +148,21 @@ def test_text_from_outside_is_escaped(demo):
     assert "&lt;script&gt;" in html
 
 
+def test_names_turn_nothing_around_and_lead_nowhere_else(demo):
+    metrics, pictures = demo
+    image = metrics["image"] | {"name": "\x1b[2J\u2066"}
+    named = metrics | {"acquisition": "javascript:alert(1)//\u202egpj", "image": image}
+    page = render_report(named, pictures)
+    assert "javascript:alert(1)//\\u202egpj" in page
+    assert "\\x1b[2J\\u2066" in page
+    batch = render_batch_report([named], unfinished=["\u202e<blink>"])
+    assert 'href="javascript%3Aalert%281%29%2F%2F%E2%80%AEgpj/report.html"' in batch
+    assert "\\u202e&lt;blink&gt;" in batch
+    for html in (page, batch):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", html)
+        assert "<blink>" not in html
+
+
 def test_table_holds_the_numbers(page, demo):
     section = demo[0]["sections"][1]
     assert f"{section['step_before']:.3f} →" in page.text
