@@ -13,6 +13,7 @@ import io
 import itertools
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,11 +73,10 @@ def read_samplesheet(path: str | Path) -> tuple[list[Row], list[str]]:
     InputError
         If the file has no header, a column that is not known, or no rows: nothing else can be said then.
     """
-    lines = _csv_lines(Path(path))
+    lines = _csv_lines(Path(path), _check_separators)
     if not lines:
         raise InputError([f"samplesheet {Path(path).name} is empty; give a header ({', '.join(COLUMNS[:3])}) and rows"])
     header = lines[0][1]
-    _check_separators(Path(path).name, header)
     _check_header(header)
     if len(lines) == 1:
         raise InputError([f"samplesheet {Path(path).name} has a header and no rows; give one row an acquisition"])
@@ -131,8 +131,8 @@ def read_sections(path: str | Path) -> list[tuple[int, int]]:
     return bounds
 
 
-def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Lines that hold anything, with their numbers, cells stripped."""
+def _csv_lines(path: Path, check_first: Callable[[str, list[str]], None] | None = None) -> list[tuple[int, list[str]]]:
+    """Lines that hold anything, with their numbers, cells stripped; the first is checked as soon as it is read."""
     try:
         if (size := path.stat().st_size) > MOST_CSV_BYTES:
             most = f"at most {MOST_CSV_BYTES:,} are read, some 40,000 rows"
@@ -144,7 +144,10 @@ def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
         raise InputError([f"{path.name} is in UTF-16, or no text at all; save it as CSV in UTF-8"])
     try:
         # Strict, or a quote that is not closed takes in the rows below it.
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        text = content.decode("utf-8-sig")
+        if check_first and (first := next(filter(any, csv.reader(io.StringIO(text, newline=""))), None)):
+            check_first(path.name, [cell.strip() for cell in first])
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         fault = f"{path.name} line {reader.line_num} is not CSV ({error}); look for a double quote that is not closed"
