@@ -96,7 +96,10 @@ def test_hostile_surroundings_change_no_bit(tmp_path, hostile):
     for row in rows:
         assert digests(results / row["acquisition"]) == expected
     with (results / "pipeline_info" / "trace.tsv").open() as stream:
-        assert all(float(task["peak_rss"]) > 1e7 for task in csv.DictReader(stream, delimiter="\t"))
+        # Nextflow looks once a second: of a short task it may see the shell only.
+        seen = [float(task["peak_rss"]) for task in csv.DictReader(stream, delimiter="\t")]
+    assert min(seen) > 0
+    assert max(seen) > 1e7
     # As the umask says: the group may read, others nothing.
     modes = {path: path.stat().st_mode & 0o777 for path in sorted(results.rglob("*"))}
     assert {
