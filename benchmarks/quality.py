@@ -1,13 +1,17 @@
 """How even acquisitions come out, and how true: uncorrected, the reference recipe, ANTs, BaSiC, this pipeline.
 
 Usage: .venv/bin/python benchmarks/quality.py [--data ../shared/data] [--variants serial_oct ...] [--full] [--quick]
+       .venv/bin/python -m benchmarks.quality --case usual_decay --phantom even_brain [--methods "this pipeline"]
 
-Prints Markdown tables: simulated acquisitions against their known field, and the two real volumes. ANTs needs the
-package antspyx, BaSiC basicpy (or basicpy-uncapped); a method that is not installed is named and left out. `--full`
-runs our method on the simulator's full-size volumes too; `--quick` leaves out the slow methods (SimpleITK, ANTs).
+Prints Markdown tables: real anatomy imaged on paper, the prism phantoms, both against their known field, and the two
+real volumes. ANTs needs the package antspyx, BaSiC basicpy (or basicpy-uncapped); a method that is not installed is
+named and left out. `--full` runs our method on the prisms' full-size volumes too; `--quick` leaves out the slow methods
+(SimpleITK, ANTs). `--case` prints the named cases of real anatomy only, `--seed` draws them anew, `--damaged` adds the
+damaged ones.
 """
 
 import argparse
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -20,7 +24,9 @@ from linumpy.intensity.sections import section_bounds
 from linumpy.io.ome_zarr import open_image
 from linumpy.qc.evenness import evenness, slow_correlation
 from linumpy.qc.phantom import phantom_scores
-from linumpy.simulate import VARIANTS, simulate_acquisition
+from linumpy.qc.truth import score
+from linumpy.simulate import CASES, DAMAGED, VARIANTS, case, simulate_acquisition
+from linumpy.simulate.cases import VOLUMES
 from linumpy.stage.local import CorrectionParameters, correct_array
 
 SHAPE, SECTIONS, VOXEL_UM = (96, 150, 170), 6, (10.0, 40.0, 40.0)
@@ -99,6 +105,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--case", nargs="+", choices=[*CASES, *DAMAGED], metavar="NAME", help="of real anatomy, alone")
+    parser.add_argument("--phantom", nargs="+", default=list(VOLUMES), choices=VOLUMES, help="which anatomy")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="of the cases; 0 is for tuning")
+    parser.add_argument("--damaged", action="store_true", help="the damaged cases as well")
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--full", action="store_true", help="our method on 160 x 300 x 340 voxels as well")
     parser.add_argument("--quick", action="store_true", help="leave out the slow methods")
@@ -111,12 +121,46 @@ def main():
         except ImportError:
             if methods.pop(name, None):
                 print(f"{name} is left out: the package {package} is not installed.\n")
+    names = args.case or [*CASES, *(DAMAGED if args.damaged else ())]
+    real_anatomy(names, args.phantom, args.seed, methods, args.data / "even_brain.ome.zarr")
+    if args.case:
+        return
     phantoms(args.variants, methods, {"shape": SHAPE, "sections": SECTIONS, "voxel_size_um": VOXEL_UM})
     if args.full:
         phantoms(args.variants, {"this pipeline": ours}, {})
     if args.data.is_dir():
         cortex(args.data / "cortex_3sections.ome.zarr", methods)
         hemisphere(args.data / "hemisphere_176sections.ome.zarr", methods)
+
+
+def real_anatomy(names, volumes, seeds, methods, even_brain):
+    """Print the table of real anatomy imaged on paper."""
+    if "even_brain" in volumes and not even_brain.is_dir():
+        print(f"even_brain is left out: {even_brain} does not exist.\n")
+        volumes = [volume for volume in volumes if volume != "even_brain"]
+    print("### Real anatomy, imaged on paper\n")
+    print(
+        "| volume | case | seed | method | rms | along Z | xy | contrast | steps, worst and median "
+        "| CV inside, worst and median | worst plane | worst section | largest gain | s |\n|" + "---|" * 14
+    )
+    for volume, name, seed in itertools.product(volumes, names, seeds):
+        acquisition = case(name, volume, seed=seed, even_brain=even_brain)
+        for method_name, method in methods.items():
+            started = time.perf_counter()
+            corrected = method(acquisition.volume, acquisition.sections, acquisition.voxel_size_mm)
+            seconds = time.perf_counter() - started
+            found = score(corrected, acquisition)
+            print(
+                f"| {volume} | {name} | {seed} | {method_name} | {found.rms:.3f} | {number(found.along_z, '.3f')} "
+                f"| {found.xy:.3f} | {found.contrast:.3f} "
+                f"| {number(found.step_worst, '.1%')}, {number(found.step_median, '.1%')} "
+                f"| {number(found.cv_worst, '.1%')}, {number(found.cv_median, '.1%')} "
+                f"| {number(found.plane_worst, '.1%')} ({found.plane_at}) "
+                f"| {number(found.section_worst, '.1%')} ({found.section_at}) "
+                f"| {found.largest_gain:.2f} | {seconds:.1f} |",
+                flush=True,
+            )
+    print()
 
 
 def phantoms(variants, methods, size):

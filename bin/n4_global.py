@@ -27,12 +27,12 @@ def main(argv=None) -> int:
     args = parse_args(argv)
 
     def step() -> None:
-        settings = read_settings(args.settings, "mode", "harmonise", "fit")
+        settings = read_settings(args.settings, "mode", "fit")
         fit_stack(
             Samples(args.samples),
             None if settings["mode"] == "global" else sorted(args.section_fits.iterdir()),
-            None if settings["mode"] == "per_section" else made(FitSettings, settings["fit"], workers=args.threads),
-            settings["harmonise"] == "gain",
+            made(FitSettings, settings["fit"], workers=args.threads),
+            settings["mode"],
             args.output,
         )
 

@@ -35,7 +35,7 @@ def main(argv=None) -> int:
     configure_codecs(args.threads)
 
     def step() -> None:
-        settings = read_settings(args.settings, "image", "geometry", "mask", "ome_zarr_version")
+        settings = read_settings(args.settings, "image", "geometry", "mask", "ome_zarr_version", "along_z")
         mask_settings = made(MaskSettings, settings["mask"], workers=args.threads)
         require_gpu("gpu" if mask_settings.use_gpu else "native")
         image = open_selected(args.image, settings["image"])
@@ -45,6 +45,7 @@ def main(argv=None) -> int:
             made(SampleGeometry, settings["geometry"]),
             mask_settings,
             settings["ome_zarr_version"],
+            settings["along_z"],
             output_mask=args.output_mask,
             output_samples=args.output_samples,
             output_statistics=args.output_statistics,

@@ -34,6 +34,26 @@ def _median(values: Any) -> float | None:
     return float(np.median(known)) if known else None
 
 
+def _worst(values: list[float | None], what: str = "section") -> dict[str, Any] | None:
+    known = [(v, i) for i, v in enumerate(values) if v is not None]
+    return {"value": max(known)[0], what: max(known)[1]} if known else None
+
+
+def _along_z(a: Acquisition) -> dict[str, Any]:
+    tissue = a.tissue_mask.sum(axis=(1, 2)).tolist()
+    levels = [float(np.median(f[m])) if m.any() else 0.0 for f, m in zip(a.log_bias_field, a.tissue_mask, strict=True)]
+    return {
+        "levels": levels,
+        "errors": [0.02 + 2 / n if n else None for n in tissue],
+        "kept": [0.001 * z if n else None for z, n in enumerate(tissue)],
+        "tissue": tissue,
+        "profile": levels[: max(stop - start for start, stop in a.sections)],
+        "odd_planes": [1] if len(tissue) > 1 and tissue[1] else [],
+        "variances": {"rate": 0.02, "profile": 0.3},
+        "verdict": "The data tell the level along Z to ±2.1 % (standard error of the median plane).",
+    }
+
+
 def example(
     acquisition: Acquisition | None = None,
     *,
@@ -72,6 +92,7 @@ def example(
                 "field_p1": p1,
                 "field_p99": p99,
                 "gain": None if empty or mode == "global" else 1 + 0.01 * (index % 5 - 2),
+                "gain_error": None if empty or mode == "global" else 0.012 * (index + 1),
                 "levels": [] if empty or mode == "global" else levels(),
                 "step_before": None if last else step(before, stop),
                 "step_after": None if last else step(after, stop),
@@ -89,6 +110,15 @@ def example(
         summary[f"cv_within_{when}"] = _median([s[f"cv_{when}"] for s in sections])
         summary[f"cv_planes_{when}"] = _spread(medians[when])
         summary[f"contrast_{when}"] = _median([s[f"contrast_{when}"] for s in sections])
+        summary[f"step_worst_{when}"] = _worst([None if v is None else abs(v - 1) for v in steps])
+        summary[f"cv_worst_{when}"] = _worst([s[f"cv_{when}"] for s in sections])
+        starts = [start for start, _ in a.sections]
+        jumps = [
+            None if z in starts or None in (old, new) else abs(new / old - 1)
+            for z, (old, new) in enumerate(zip([None, *medians[when]], medians[when], strict=False))
+        ]
+        summary[f"jump_{when}"] = _median(jumps)
+        summary[f"jump_worst_{when}"] = _worst(jumps, "plane")
     whole = field[mask]
     metrics = {
         "acquisition": name,
@@ -152,6 +182,7 @@ def example(
         }
         if mode != "per_section"
         else None,
+        "along_z": None if mode == "global" else _along_z(a),
         "planes": {
             "median_before": medians["before"],
             "median_after": medians["after"],

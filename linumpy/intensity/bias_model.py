@@ -2,13 +2,13 @@
 
 The field at a voxel is the product of its section's field and the field of the whole stack::
 
-    log_bias_field(z, y, x) = section_lattice[i](z, y, x) - log(gain[i]) + global_lattice(z, y, x)
+    log_bias_field(z, y, x) = profile[z] - log(gain[i]) + section_lattice[i](z, y, x) + global_lattice(z, y, x)
     corrected = image / max(exp(log_bias_field), floor)
 
 with ``i`` the section that plane ``z`` belongs to. A section without tissue has no lattice and keeps its voxels,
-as far as the sections go. The lattices live in two JSON files, ``sections.json`` and ``global.json``, from which
-:meth:`BiasModel.load` and :meth:`BiasModel.log_bias_field` give the field of any block at any sampling, bit for
-bit the same as the pipeline divided by.
+as far as the sections go. Profile, gains and lattices live in two JSON files, ``sections.json`` and
+``global.json``, from which :meth:`BiasModel.load` and :meth:`BiasModel.log_bias_field` give the field of any block
+at any sampling, bit for bit the same as the pipeline divided by.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class BiasModel:
         Factor each section is multiplied by besides its field.
     global_fit : dict or None
         What the stack's fit left; None without this pass.
+    profile : tuple of float, optional
+        Log level of each plane within its section; all 0 where it was not measured.
     """
 
     sections: Sections
@@ -59,6 +61,13 @@ class BiasModel:
     section_fits: tuple[Mapping[str, Any] | None, ...]
     gains: tuple[float, ...]
     global_fit: Mapping[str, Any] | None = None
+    profile: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        n_planes = self.sections[-1][1]
+        object.__setattr__(self, "profile", tuple(self.profile) or (0.0,) * n_planes)
+        if len(self.profile) != n_planes:
+            raise ValueError(f"the profile has {len(self.profile)} planes, the sections {n_planes}")
 
     def section_lattice(self, index: int) -> Lattice | None:
         """Lattice of a section; None where `section_fits` has none."""
@@ -83,6 +92,10 @@ class BiasModel:
     def global_lattice(self) -> Lattice | None:
         """Lattice of the stack; None where it was not fitted."""
         return _lattice(self.global_fit)
+
+    def plane_level(self, section: int, plane: int) -> float:
+        """Return what a plane's field has beside the lattices."""
+        return self.profile[plane] - math.log(self.gains[section])
 
     def log_bias_field(
         self,
@@ -113,7 +126,7 @@ class BiasModel:
             first, last = np.searchsorted(planes, self.sections[index])
             if first == last:
                 continue
-            lattice, gain = self.section_lattice(index), self.gains[index]
+            lattice = self.section_lattice(index)
             if lattice is not None:
                 lattice.evaluate(
                     (int(last - first), *shape[1:]),
@@ -122,14 +135,14 @@ class BiasModel:
                     step=step,
                     out=field[first:last],
                 )
-            if gain != 1:
-                field[first:last] -= np.float32(math.log(gain))
+            level = np.array([self.plane_level(index, int(z)) for z in planes[first:last]], np.float32)
+            field[first:last] += level[:, None, None]
         if self.global_lattice is not None:
             field += self.global_lattice.evaluate(shape, self.voxel_size_mm, start=start, step=step)
         return field
 
     def digests(self) -> dict[str, str]:
-        """Return a digest of each lattice (its geometry and control points) and one of the gains."""
+        """Return a digest of each lattice (its geometry and control points), of the gains and of the profile."""
         lattices = [(f"bias/section {i}", self.section_lattice(i)) for i in range(len(self.sections))]
         lattices.append(("bias/global", self.global_lattice))
         found = {
@@ -137,7 +150,8 @@ class BiasModel:
             for name, lattice in lattices
             if lattice is not None
         }
-        return found | {"bias/gains": blake3(json.dumps(self.gains).encode()).hexdigest()}
+        levels = {"bias/gains": self.gains, "bias/profile": self.profile}
+        return found | {name: blake3(json.dumps(values).encode()).hexdigest() for name, values in levels.items()}
 
     def save(self, folder: Path) -> None:
         """Write ``sections.json`` and ``global.json`` into a folder, which is made."""
@@ -148,7 +162,8 @@ class BiasModel:
                 zip(self.sections, self.gains, self.section_fits, strict=True)
             )
         ]
-        write_json(folder / SECTIONS_FILE, {"voxel_size_mm": list(self.voxel_size_mm), "sections": sections})
+        stored = {"voxel_size_mm": list(self.voxel_size_mm), "sections": sections, "profile": list(self.profile)}
+        write_json(folder / SECTIONS_FILE, stored)
         write_json(folder / GLOBAL_FILE, {"voxel_size_mm": list(self.voxel_size_mm), "fit": self.global_fit})
 
     @classmethod
@@ -163,6 +178,7 @@ class BiasModel:
             section_fits=tuple(s["fit"] for s in sections),
             gains=tuple(s["gain"] for s in sections),
             global_fit=read_json(Path(folder) / GLOBAL_FILE)["fit"],
+            profile=tuple(stored["profile"]),
         )
 
 

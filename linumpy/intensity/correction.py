@@ -9,7 +9,6 @@ in one compiled pass, without ever holding it (1 ns a voxel instead of 5). They 
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -132,7 +131,7 @@ class FieldDivider:
         if section is None:  # threads that meet here make the same twice
             section = _PlaneSpline(self._bias.section_lattice(index), self._bias, *self._rectangle)
             self._sections[index] = section
-        return (*section.at(z), *self._stack.at(z), -math.log(self._bias.gains[index]))
+        return (*section.at(z), *self._stack.at(z), self._bias.plane_level(index, z))
 
 
 class _PlaneSpline:

@@ -46,8 +46,8 @@ SECONDS_PER_SECTION = 3e-3
 """Beside its iterations: samples read and checked, the fit set up and written."""
 SLAB_SAMPLES = 512 * PLANE_SAMPLES
 """Most samples that the statistics of a CORRECT task keep, some of every plane."""
-END_PLANE_SAMPLES = 250_000
-"""Most samples kept of a section's first and last plane."""
+RATIO_SAMPLES = 65_536
+"""Most samples kept of every plane, for the brightness along Z."""
 PLAUSIBLE_WIDTH_MM = (0.2, 1000.0)
 """Sizes of what is cut into serial sections, with a wide margin: an embryo, a whole human brain."""
 INTERPRETER_MB = 400
@@ -307,11 +307,12 @@ def _plan(
                     sections,
                     section_choice.shrink_factor,
                     stack_choice.shrink_factor,
-                    _end_stride(image.shape),
+                    _plane_stride(image.shape),
                 )
             ),
             "mask": _planned(mask),
             "ome_zarr_version": parameters["ome_zarr_version"],
+            "along_z": parameters["depth_profile"] or parameters["harmonise"] == "gain",
             "memory_mb": _bucket(
                 INTERPRETER_MB
                 + _mask_mb(image, sections, mask)
@@ -332,7 +333,6 @@ def _plan(
         "n4_global": {
             "origin": origin,
             "mode": parameters["mode"],
-            "harmonise": parameters["harmonise"],
             "fit": _planned(stack_fit),
             "memory_mb": _bucket(INTERPRETER_MB + stack_samples * 64 / 2**20 + len(sections) * SECTION_MB),
         },
@@ -390,8 +390,8 @@ def _planned(settings: MaskSettings | FitSettings) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if name != "workers"}
 
 
-def _end_stride(shape: Triple) -> int:
-    return max(1, math.ceil(math.sqrt(shape[1] * shape[2] / END_PLANE_SAMPLES)))
+def _plane_stride(shape: Triple) -> int:
+    return max(1, math.ceil(math.sqrt(shape[1] * shape[2] / RATIO_SAMPLES)))
 
 
 def _bucket(megabytes: float) -> int:

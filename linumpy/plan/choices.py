@@ -2,9 +2,10 @@
 
 N4 tells bias from anatomy by scale alone: what the knots can follow counts as bias. Two lengths bound that scale
 across a section: the shading of a microscope varies over millimetres, and a span must hold enough resolved tissue
-(64 voxels a side) for its histogram to know the classes. Along the depth of a section neither holds: the decay there
-is fast, the tissue hardly changes, and every plane is a measurement, so knots go down to a few planes. Over the whole
-stack they stay far apart along Z, because nothing tells a slow change of tissue from one of the laser.
+(64 voxels a side) for its histogram to know the classes. Along the depth of a section N4 has one span, since the levels
+of the planes are measured before it (`linumpy.intensity.along_z_model`); N4 alone has knots down to a few planes
+there, where the decay is fast and the tissue hardly changes. Over the whole stack they stay far apart along Z, because
+nothing tells a slow change of tissue from one of the laser.
 
 The first level has one span on an axis, and every level halves the spans, so the number of levels follows from the
 finest spans. Samples are kept so dense that speckle averages out (256 x 256 in a plane), and along Z every plane of
@@ -39,7 +40,7 @@ STACK_PLANES_PER_SECTION = 8
 STACK_PLANES = 2048
 """Most sampled planes of a stack, where that many sections leave fewer than `STACK_PLANES_PER_SECTION` of each."""
 PLANES_PER_SPAN = 1.25
-"""N4's finest knots along a section's depth."""
+"""N4's finest knots along a section's depth, where the planes' levels are not measured before."""
 SECTION_SMOOTHING, STACK_SMOOTHING = 0.3, 1.0
 """Standard deviation of the average along Z before a fit, in depths of a section."""
 MANY_CONTROL_POINTS = 1_000_000
@@ -107,10 +108,10 @@ def choose_fit(
     n_iterations : sequence of int, optional
         Iterations and number of levels as given; None: 50 for as many levels as the refinements need.
     shading_mm : float
-        Smallest span across XY, and never fewer than 64 voxels; 0 for no limit, every level halves the spans of every
-        axis as ITK does.
+        Width of the finest spans across XY: as many as the image holds, rounded up, and none below 64 voxels; 0 for no
+        limit, every level halves the spans of every axis as ITK does.
     depth_profile : bool
-        Whether samples are averaged along Z before the fit.
+        Whether samples come without their planes' levels and are averaged along Z before the fit.
     isotropic : bool
         The backend refines all axes alike (SimpleITK): those across XY decide.
     max_samples : int
@@ -131,7 +132,7 @@ def choose_fit(
     name = "sections" if of_section else "stack"
     reasons: list[tuple[str, str, str]] = []
     n_levels = len(n_iterations) if n_iterations is not None else MAX_REFINEMENTS + 1
-    spans = _finest_spans(size, voxel_size_mm, of_section, shading_mm)
+    spans = _finest_spans(size, voxel_size_mm, of_section, shading_mm, depth_profile)
     coarse = _triple([max(1, math.ceil(wanted / 2**MAX_REFINEMENTS)) + DEGREE for wanted in spans])
     if spline_distance_mm is None:
         control = coarse
@@ -154,7 +155,7 @@ def choose_fit(
             for wanted, points in zip(spans, control, strict=True)
         )
         refinements = (z, y, x)
-        why = _why_refinements(size, of_section, shading_mm)
+        why = _why_refinements(size, of_section, shading_mm, depth_profile)
     if isotropic and shading_mm != 0:
         refinements = (min(refinements[1:]),) * 3
         why += "; SimpleITK refines all axes alike"
@@ -272,23 +273,25 @@ def lattice_warnings(
 
 
 def _finest_spans(
-    size: Triple, voxel_size_mm: Sequence[float], of_section: bool, shading_mm: float
+    size: Triple, voxel_size_mm: Sequence[float], of_section: bool, shading_mm: float, depth_profile: bool
 ) -> tuple[float, float, float]:
     """Most spans on each axis, not rounded, at least 1."""
-    along_z = size[0] / PLANES_PER_SPAN if of_section else 1.0
+    along_z = size[0] / PLANES_PER_SPAN if of_section and not depth_profile else 1.0
     y, x = (
-        max(1.0, min(n * voxel / shading_mm if shading_mm else n, n / MIN_SPAN_VOXELS))
+        max(1.0, min(math.ceil(n * voxel / shading_mm) if shading_mm else n, n / MIN_SPAN_VOXELS))
         for n, voxel in zip(size[1:], voxel_size_mm[1:], strict=True)
     )
     return max(1.0, min(along_z, 2.0**MAX_REFINEMENTS)), y, x
 
 
-def _why_refinements(size: Triple, of_section: bool, shading_mm: float) -> str:
+def _why_refinements(size: Triple, of_section: bool, shading_mm: float, depth_profile: bool) -> str:
     across = f"spans of {shading_mm:g} mm and {MIN_SPAN_VOXELS} voxels or more across XY"
     if not of_section:
         return f"{across}; one span along Z, so that slow changes of the tissue stay"
     if size[0] == 1:
         return f"{across}; sections of one plane have no depth"
+    if depth_profile:
+        return f"{across}; one span along the depth, since the levels of the planes are measured before"
     return f"{across}; along the depth down to {PLANES_PER_SPAN:g} planes"
 
 

@@ -11,8 +11,9 @@ import base64
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +136,8 @@ class Chart:
     """Too many cuts for a line each, or for large dots."""
     curves: list[tuple[str, str]] = field(default_factory=list)
     """Name of the series, path."""
+    areas: list[tuple[str, str]] = field(default_factory=list)
+    """Name of the series, outline."""
     dots: list[tuple[str, float, float, str]] = field(default_factory=list)
     """Name of the series, x, y, hover text."""
     band: tuple[float, float] | None = None
@@ -201,6 +204,84 @@ class _Axes:
                 commands.append(f"M{x - 3:.1f} {y}h6")
             pen_down = True
         return "".join(commands)
+
+    def area(self, low: Values, high: Values, most: int = MAX_POINTS) -> str:
+        """Return the outline of what lies between two series, in steps of a plane or, of very many, of a run."""
+        run = -(-2 * len(low) // most) if len(low) > most else 1
+        outlines, upper, lower = [], list[str](), list[str]()
+        for first in [*range(0, len(low), run), None]:
+            known = []
+            if first is not None:
+                pairs = zip(low[first : first + run], high[first : first + run], strict=True)
+                known = [(a, b) for a, b in pairs if a is not None and b is not None]
+            if first is None or not known:
+                if upper:
+                    outlines.append(f"M{'L'.join(upper + lower[::-1])}Z")
+                upper, lower = [], []
+                continue
+            last = min(first + run, len(low))
+            ends = (self.x(first - 0.5), self.x(last - 0.5))
+            upper += [f"{x} {self.y(max(b for _, b in known))}" for x in ends]
+            lower += [f"{x} {self.y(min(a for a, _ in known))}" for x in ends]
+        return "".join(outlines)
+
+
+def along_z_charts(along_z: Mapping[str, Any], cuts: Sequence[int]) -> list[Chart]:
+    """Return the level along Z with its error, the change that was kept, and the tissue that tells them."""
+    errors, n_planes = along_z["errors"], len(along_z["levels"])
+    if n_planes < 2 or all(error is None for error in errors):
+        return []
+
+    def percent(values: Values) -> list[float | None]:
+        return [None if v is None or e is None else 100 * math.expm1(v) for v, e in zip(values, errors, strict=True)]
+
+    levels, kept = percent(along_z["levels"]), percent(along_z["kept"])
+    known = [v for v in (*levels, *kept) if v is not None]
+    span = max(max(known) - min(known), 4.0)
+    least, most = min(known) - span, max(known) + span  # a wider band is cut off here
+    low, high = (
+        [
+            None if e is None else min(max(100 * math.expm1(v + side * e), least), most)
+            for v, e in zip(along_z["levels"], errors, strict=True)
+        ]
+        for side in (-2, 2)
+    )
+    reach = [v for v in (*known, *low, *high) if v is not None]
+    axes = _Axes(n_planes, min(reach) - 0.06 * span, max(reach) + 0.06 * span, 300.0)
+    odd = set(along_z["odd_planes"])
+    odd_levels = [level if plane in odd else None for plane, level in enumerate(levels)]
+    tissue = [float(n) for n in along_z["tissue"]]
+    support = _Axes(n_planes, 0.0, 1.05 * max(tissue), 130.0)
+    marks = marked([axes.x(cut - 0.5) for cut in cuts])
+    dense = len(cuts) > DENSE_CUTS
+    return [
+        Chart(
+            title=f"Brightness that the sections bring to {n_planes} planes, with its error, and what was kept",
+            y_label="brightness relative to the stack",
+            height=axes.height,
+            x_ticks=axes.plane_ticks(),
+            y_ticks=[(axes.y(t), f"{t:+g} %".replace("-", "−") if t else "0") for t in nice_ticks(axes.low, axes.high)],
+            cuts=marks,
+            dense=dense,
+            areas=[("spread", axes.area(low, high))],
+            curves=[("kept", axes.path(kept)), ("level", axes.path(levels))],
+            dots=[
+                ("odd", axes.x(plane), axes.y(level), f"plane {plane}: {level:+.1f} %, badly taken")
+                for plane, level in thinned(odd_levels)
+                if level is not None
+            ],
+        ),
+        Chart(
+            title=f"Samples of tissue that {n_planes} planes have",
+            y_label="samples of tissue",
+            height=support.height,
+            x_ticks=support.plane_ticks(),
+            y_ticks=[(support.y(t), f"{t:,.6g}".replace(",", "\u202f")) for t in nice_ticks(0, support.high, 2)],
+            cuts=marks,
+            dense=dense,
+            areas=[("support", support.area([0.0] * n_planes, tissue))],
+        ),
+    ]
 
 
 def profile_chart(before: Values, after: Values, cuts: Sequence[int]) -> Chart | None:

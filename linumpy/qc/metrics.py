@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import linumpy
+from linumpy.intensity.along_z import AlongZ
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.intensity.correction import correct_block
 from linumpy.stage.samples import Samples
@@ -19,7 +20,13 @@ from linumpy.stage.samples import Samples
 __all__ = ["acquisition_metrics", "coefficient_of_variation", "plane_contrast", "step_ratio"]
 
 USUAL_GAINS = (0.5, 2.0)
-"""A section's gain beyond these is worth a look."""
+"""A section's gain beyond these, relative to that of the median section, is worth a look."""
+LARGEST_GAIN, LARGEST_ERROR = 3.0, 0.1
+"""A gain beyond the one, relative to the median section's, needs a standard error below the other."""
+USUAL_ERROR = 0.05
+"""Planes whose level has a larger standard error are named."""
+LISTED_PLANES = 20
+"""Most planes, and runs of planes, that a sentence names."""
 _BACKENDS = {"numba": "native", "cupy": "gpu", "simpleitk": "cpu", "numpy": "numpy"}
 MIN_COMMON_TISSUE = 50
 """Fewest voxels, tissue on both sides of a cut, that a step is told from."""
@@ -110,6 +117,9 @@ def acquisition_metrics(
     plane_voxels = samples.geometry.shape[1] * samples.geometry.shape[2]
     steps = list(_steps(samples, bias, strength))
     sections: list[dict[str, Any]] = []
+    harmonised = settings["parameters"]["harmonise"] == "gain"
+    measured = samples.along_z if harmonised or settings["parameters"]["depth_profile"] else None
+    along_z = None if measured is None else _along_z(measured, len(bias.sections))
     for index, ((z_start, z_stop), gain, fit) in enumerate(
         zip(bias.sections, bias.gains, bias.section_fits, strict=True)
     ):
@@ -127,6 +137,7 @@ def acquisition_metrics(
                 "field_p1": low,
                 "field_p99": high,
                 "gain": gain,
+                "gain_error": _largest(along_z["errors"][z_start:z_stop]) if along_z and harmonised else None,
                 "levels": _levels(fit),
                 "step_before": before,
                 "step_after": after,
@@ -137,6 +148,7 @@ def acquisition_metrics(
             }
         )
     tissue_fraction = float(np.mean(tissue["planes"]["tissue"]) / plane_voxels)
+    jumps = {when: _jumps(planes[f"median_{when}"], bias) for when in ("before", "after")}
     return {
         "acquisition": settings["acquisition"],
         "image": tissue["image"],
@@ -149,12 +161,14 @@ def acquisition_metrics(
             *settings["warnings"],
             *tissue["warnings"],
             *_warnings(tissue, sections, tissue_fraction),
+            *_odd_planes(along_z, bias, put_right=settings["parameters"]["depth_profile"]),
         ],
         "tissue_fraction": tissue_fraction,
         "voxels": {**tissue["voxels"], **correction["clipped"]},
         "missing_chunks": settings["missing_chunks"],
         "sections": sections,
         "global": _global(samples, bias),
+        "along_z": along_z,
         "planes": {
             "median_before": planes["median_before"],
             "median_after": planes["median_after"],
@@ -163,6 +177,14 @@ def acquisition_metrics(
         "summary": {
             "step_deviation_before": _median_deviation([before for before, _ in steps]),
             "step_deviation_after": _median_deviation([after for _, after in steps]),
+            "step_worst_before": _worst([None if before is None else abs(before - 1) for before, _ in steps]),
+            "step_worst_after": _worst([None if after is None else abs(after - 1) for _, after in steps]),
+            "cv_worst_before": _worst([section["cv_before"] for section in sections]),
+            "cv_worst_after": _worst([section["cv_after"] for section in sections]),
+            "jump_before": _median(jumps["before"]),
+            "jump_after": _median(jumps["after"]),
+            "jump_worst_before": _worst(jumps["before"], "plane"),
+            "jump_worst_after": _worst(jumps["after"], "plane"),
             "cv_within_before": _median([section["cv_before"] for section in sections]),
             "cv_within_after": _median([section["cv_after"] for section in sections]),
             "contrast_before": _median([section["contrast_before"] for section in sections]),
@@ -173,12 +195,41 @@ def acquisition_metrics(
     }
 
 
+def _along_z(measured: AlongZ, n_sections: int) -> dict[str, Any]:
+    """Return what was measured along Z; planes that nothing was measured of have no error and nothing kept."""
+    errors = [error or None for error in measured.errors.tolist()]
+    kept = [None if error is None else level for level, error in zip(measured.kept.tolist(), errors, strict=True)]
+    return measured.to_dict() | {"errors": errors, "kept": kept, "verdict": _verdict(errors, n_sections)}
+
+
+def _verdict(errors: Sequence[float | None], n_sections: int) -> str:
+    """Say what the data tell of the level along Z, and what they cannot."""
+    usual = _median(errors)
+    if usual is None:
+        return "The data do not tell the level along Z: no two planes that follow each other share enough tissue."
+    sentence = f"The data tell the level along Z to ±{100 * usual:.1f} % (standard error of the median plane)"
+    runs = _runs([error is not None and error > USUAL_ERROR for error in errors])
+    if runs:
+        named = ", ".join(f"{a} to {b}" if b > a else f"{a}" for a, b in runs[:LISTED_PLANES])
+        more = f" and {len(runs) - LISTED_PLANES} runs more" if len(runs) > LISTED_PLANES else ""
+        what = "plane" if len(runs) == 1 and runs[0][0] == runs[0][1] else "planes"
+        sentence += f"; {what} {named}{more} only to ±{100 * (_largest(errors) or 0):.1f} % at worst"
+    alone = " With one section nothing repeats: they cannot tell a decay with depth from a change of the tissue."
+    return f"{sentence}." + (alone if n_sections == 1 else "")
+
+
+def _runs(there: Sequence[bool]) -> list[tuple[int, int]]:
+    """Return first and last of each run of true values."""
+    edges = np.flatnonzero(np.diff([False, *there, False]))
+    return [(int(first), int(stop) - 1) for first, stop in zip(edges[::2], edges[1::2], strict=True)]
+
+
 def _steps(samples: Samples, bias: BiasModel, strength: float) -> Iterator[tuple[float | None, float | None]]:
     """Yield the step from each section to the next, before and after correction."""
-    stride = samples.geometry.end_stride
+    stride = samples.geometry.plane_stride
 
     def end_plane(plane: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        image, mask = samples.end_plane(plane)
+        image, mask = samples.plane(plane)
         log_bias_field = bias.log_bias_field((1, *image.shape), start=(plane, 0, 0), step=(1, stride, stride))
         return image, correct_block(image[None], log_bias_field, strength=strength)[0], mask
 
@@ -205,7 +256,12 @@ def _inside(
     image, mask = samples.section(index)
     start = (bias.sections[index][0] + grid.start[0], *grid.start[1:])
     log_bias_field = bias.log_bias_field(grid.size, start=start, step=grid.step)
-    low, high = _percentiles(log_bias_field, mask)
+    # Each plane has a level of its own, also those between the sampled ones, which differ little else.
+    planes = np.arange(*bias.sections[index])
+    nearest = np.clip((planes - start[0] + grid.step[0] // 2) // grid.step[0], 0, grid.size[0] - 1)
+    level = np.array(bias.profile, np.float32)
+    own = level[planes] - level[start[0] + grid.step[0] * nearest]
+    low, high = _percentiles(log_bias_field[nearest] + own[:, None, None], mask[nearest])
     corrected = correct_block(image, log_bias_field, strength=strength)
     before, after = (
         _median([plane_contrast(plane, tissue) for plane, tissue in zip(volume, mask, strict=True)])
@@ -265,16 +321,17 @@ def _warnings(
         for section in sections
         if section["empty"] and not tissue["sections"]  # the mask's own checks say so, where it was not given
     ]
-    found += [
-        warning(
-            "gain",
-            f"the tissue at the cuts asked for a gain of {section['gain']:.2f}, far from 1: "
-            f"look at this section in the pictures",
-            section["index"],
-        )
-        for section in sections
-        if not low <= section["gain"] <= high
-    ]
+    usual = _median([section["gain"] for section in sections if not section["empty"]]) or 1.0
+    for section in sections:
+        relative, error = section["gain"] / usual, section["gain_error"]
+        what = f"its gain is {section['gain']:.2f}, {relative:.2g} times that of the median section"
+        if max(relative, 1 / relative) > LARGEST_GAIN and error is not None and error > LARGEST_ERROR:
+            unsure = (
+                f"with a standard error of {100 * error:.0f} %: the data cannot tell it from a change of the tissue"
+            )
+            found.append(warning("gain_unsupported", f"{what}, {unsure}", section["index"]))
+        elif not section["empty"] and not low <= relative <= high:
+            found.append(warning("gain", f"{what}: look at this section in the pictures", section["index"]))
     if voxels["not_finite"]:
         message = (
             f"{voxels['not_finite']} voxels are NaN or infinite: they take no part in the fits and stay as they are"
@@ -286,6 +343,45 @@ def _warnings(
         )
         found.append(warning("negative", message))
     return found
+
+
+def _odd_planes(along_z: Mapping[str, Any] | None, bias: BiasModel, *, put_right: bool) -> list[dict[str, Any]]:
+    """Name the planes that were badly taken, section by section."""
+    odd: dict[int, list[int]] = {}
+    for plane in along_z["odd_planes"] if along_z else ():
+        odd.setdefault(bias.section_of(plane), []).append(plane)
+    found = []
+    for section, planes in odd.items():
+        named = ", ".join(str(plane) for plane in planes[:LISTED_PLANES])
+        more = f" and {len(planes) - LISTED_PLANES} more" if len(planes) > LISTED_PLANES else ""
+        one = len(planes) == 1
+        what = f"plane {named} was" if one else f"planes {named}{more} were"
+        done = f"{'it was' if one else 'they were'} put right by {'itself' if one else 'themselves'}"
+        left = f"{'it was' if one else 'they were'} left so, since depth_profile is off"
+        than = f"{'its' if one else 'their'} neighbours"
+        message = f"{what} taken darker or brighter than {than}: {done if put_right else left}"
+        found.append({"code": "odd_planes", "message": message, "section": section})
+    return found
+
+
+def _largest(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _jumps(medians: Sequence[float | None], bias: BiasModel) -> list[float | None]:
+    """Return how far each plane's median is from that of the plane before it, as a share; None at a cut."""
+    starts = {z_start for z_start, _ in bias.sections}
+    pairs = zip([None, *medians[:-1]], medians, strict=True)
+    return [
+        abs(new / old - 1) if old and new is not None and plane not in starts else None
+        for plane, (old, new) in enumerate(pairs)
+    ]
+
+
+def _worst(values: Sequence[float | None], what: str = "section") -> dict[str, Any] | None:
+    """Return the largest value and the section, or the plane, that has it."""
+    value = _largest(values)
+    return None if value is None else {"value": value, what: values.index(value)}
 
 
 def _median(values: Sequence[float | None]) -> float | None:

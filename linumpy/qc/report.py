@@ -125,6 +125,7 @@ def render_report(metrics: Metrics, pictures: Mapping[str, Picture], *, title: s
         tiles=_tiles(metrics),
         views=_views(pictures),
         charts=[chart for chart in charts if chart is not None],
+        along_z_charts=figures.along_z_charts(metrics["along_z"], cuts) if metrics["along_z"] else [],
         tolerance=STEP_TOLERANCE,
     )
 
@@ -271,10 +272,12 @@ def _besides(metrics: Metrics) -> list[str]:
     """Say what was done besides N4, and how the field was applied."""
     parameters, dtype = metrics["parameters"], metrics["image"]["dtype"]
     sentences = []
-    if parameters.get("depth_profile") and metrics["mode"] != "global":
-        sentences.append("The decay along each section's depth was measured first.")
+    if parameters.get("depth_profile"):
+        sentences.append(
+            "What the planes of a section differ by was told from the change of the tissue, over all sections at once."
+        )
     if parameters.get("harmonise") == "gain":
-        sentences.append("Each section got one gain, so that brightness runs on across the cuts.")
+        sentences.append("Each section got one gain, for the part of its level that the data do not take for tissue.")
     strength = parameters.get("strength", 1)
     mixed = "" if strength == 1 else f" at a strength of {strength:g}"
     sentences.append(f"The field that was found was divided out of every voxel{mixed}.")
@@ -290,11 +293,21 @@ def _tiles(metrics: Metrics) -> list[dict[str, Any]]:
     summary = metrics["summary"]
     kinds = (
         ("step_deviation", "Step at a cut", "typical jump in brightness from one section to the next"),
-        ("cv_within", "Inside sections", "variation of the planes' brightness inside a section"),
+        ("cv_within", "Inside sections", "typical variation of the planes' brightness inside a section"),
+        ("jump", "Inside, plane to plane", "typical jump from a plane to the next inside a section"),
         ("cv_planes", "All planes", "variation of the planes' brightness from top to bottom"),
     )
+    worst = {
+        "step_deviation": (summary["step_worst_after"], "after section"),
+        "cv_within": (summary["cv_worst_after"], "in section"),
+        "jump": (summary["jump_worst_after"], "at plane"),
+    }
     tiles = []
     for key, name, meaning in kinds:
+        found, where = worst.get(key, (None, ""))
+        if found is not None:
+            index = found["plane" if key == "jump" else "section"]
+            meaning += f"; at worst {_percent(found['value'])} is left, {where} {index}"
         before, after = summary[f"{key}_before"], summary[f"{key}_after"]
         if before is not None or after is not None:
             tiles.append({"name": name, "meaning": meaning, "before": before, "after": after})

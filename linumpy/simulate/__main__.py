@@ -1,6 +1,7 @@
 """Write simulated acquisitions as OME-Zarr 0.5, with their true bias fields and a samplesheet.
 
 Example: ``python -m linumpy.simulate --output demo --variant serial_oct oblique``
+or ``python -m linumpy.simulate --output demo --case usual_decay --anatomy even_brain.ome.zarr``
 """
 
 from __future__ import annotations
@@ -19,13 +20,11 @@ from linumpy.intensity.sections import section_bounds
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import write_image
 from linumpy.plan.samplesheet import COLUMNS
-from linumpy.simulate.acquisition import (
-    DEFAULT_SHAPE,
-    DEFAULT_VOXEL_SIZE_UM,
-    Acquisition,
-    simulate_acquisition,
-)
+from linumpy.simulate.acquisition import Acquisition
+from linumpy.simulate.cases import CASES, DAMAGED, case
+from linumpy.simulate.even import open_even_volume
 from linumpy.simulate.physics import VARIANTS
+from linumpy.simulate.prism import DEFAULT_SHAPE, DEFAULT_VOXEL_SIZE_UM, simulate_acquisition
 
 
 def write_acquisition(acquisition: Acquisition, folder: Path, name: str) -> dict[str, str]:
@@ -63,8 +62,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write into (made if missing)")
     parser.add_argument(
-        "--variant", nargs="+", default=["serial_oct"], choices=sorted(VARIANTS), metavar="NAME",
-        help=f"one acquisition each; default serial_oct; there are {', '.join(VARIANTS)}",
+        "--variant", nargs="+", choices=sorted(VARIANTS), metavar="NAME",
+        help=f"of the prism, one acquisition each; default serial_oct; there are {', '.join(VARIANTS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--case", nargs="+", default=[], choices=[*CASES, *DAMAGED], metavar="NAME",
+        help=f"of real anatomy, one acquisition each, in its own size; there are {', '.join([*CASES, *DAMAGED])}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--anatomy", default="organ", metavar="PATH",
+        help="what the cases image: an OME-Zarr without bias, 0 outside the tissue; default organ, a built-in phantom",
     )  # fmt: skip
     parser.add_argument(
         "--size", type=int, nargs=3, default=DEFAULT_SHAPE, metavar=("Z", "Y", "X"),
@@ -98,9 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     samplesheet = args.output / "samplesheet.csv"
     rows = []
     try:
-        _refuse_to_replace_what_is_not_simulated(samplesheet, args.variant)
+        variants = args.variant or ([] if args.case else ["serial_oct"])
+        _refuse_to_replace_what_is_not_simulated(samplesheet, [*args.case, *variants])
         args.output.mkdir(parents=True, exist_ok=True)
-        for variant in args.variant:
+        for name in args.case:
+            anatomy = args.anatomy if args.anatomy == "organ" else open_even_volume(args.anatomy)
+            rows.append(write_acquisition(case(name, anatomy, seed=args.seed), args.output, name))
+        for variant in variants:
             acquisition = simulate_acquisition(
                 tuple(args.size),
                 sections=args.sections,

@@ -1,8 +1,8 @@
 """N4_SECTION and N4_GLOBAL: from samples to lattices and gains.
 
-A section is fitted on its own samples. The sections then get their gains from the planes at the cuts, and the stack is
-fitted on its samples after the sections' fields are divided out of them, by the function that later divides them out
-of the voxels.
+A section is fitted on its own samples, less what its planes differ by. What the sections' fields share is told from
+what they have of their own, and the stack is fitted on its samples after the sections' fields are divided out of them,
+by the function that later divides them out of the voxels.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from linumpy.gpu import require_gpu
 from linumpy.intensity.bias_model import BiasModel, read_json, write_json
 from linumpy.intensity.correction import correct_block
-from linumpy.intensity.depth_profile import fit_section, smooth_along_depth
-from linumpy.intensity.harmonise import KEPT_SECTIONS, Harmonisation, harmonise, keep_median
+from linumpy.intensity.harmonise import keep_median
+from linumpy.intensity.plane_ratios import MIN_TISSUE
 from linumpy.intensity.sections import Sections
+from linumpy.intensity.shading import smooth_along_depth, tissue_support, with_shared_shading, without_error
 from linumpy.n4.fit import fit_log_bias_field
+from linumpy.n4.lattice import Lattice
 from linumpy.plan.choices import FitChoice, choose_fit
 from linumpy.stage.samples import Samples
 
@@ -50,7 +54,9 @@ class FitSettings:
     shading_mm : float
         Smallest span across XY, 0 for no limit.
     depth_profile : bool
-        Measure the decay along a section's depth before N4, and average along Z what N4 sees.
+        Take out what the planes of a section differ by before N4, and average along Z what N4 sees.
+    harmonise : bool
+        Give the sections their gains.
     backend : str
         ``native``, ``cpu`` or ``gpu``.
     workers : int or None
@@ -61,6 +67,7 @@ class FitSettings:
     n_iterations: tuple[int, ...] | None
     shading_mm: float
     depth_profile: bool
+    harmonise: bool
     backend: str
     workers: int | None
 
@@ -106,9 +113,9 @@ def fit_sections(samples: Samples, sections: Sequence[int], settings: FitSetting
 
 
 def fit_stack(
-    samples: Samples, section_fits: Sequence[Path] | None, settings: FitSettings | None, with_gains: bool, output: Path
+    samples: Samples, section_fits: Sequence[Path] | None, settings: FitSettings, mode: str, output: Path
 ) -> None:
-    """Gather the sections' fits, give the sections their gains, fit the stack, and write the whole bias field.
+    """Gather the sections' fits, fit the stack, and write the whole bias field.
 
     Parameters
     ----------
@@ -116,10 +123,10 @@ def fit_stack(
         Samples of the acquisition.
     section_fits : sequence of Path, or None
         What :func:`fit_sections` wrote, all sections in any order; None where the sections are not fitted.
-    settings : FitSettings or None
-        None leaves the stack unfitted.
-    with_gains : bool
-        Harmonise the sections.
+    settings : FitSettings
+        Of the stack.
+    mode : str
+        ``per_section`` leaves the stack unfitted.
     output : Path
         Folder of the bias field, see :class:`linumpy.intensity.bias_model.BiasModel`.
 
@@ -128,8 +135,7 @@ def fit_stack(
     ValueError
         If a section's fit is missing.
     """
-    if settings is not None:
-        require_gpu(settings.backend)
+    require_gpu(settings.backend)
     n_sections = len(samples.geometry.sections)
     fits: dict[int, Any] = dict.fromkeys(range(n_sections)) if section_fits is None else {}
     for path in sorted(section_fits or ()):
@@ -137,19 +143,13 @@ def fit_stack(
     if sorted(fits) != list(range(n_sections)):
         missing = sorted(set(range(n_sections)) - set(fits))
         raise ValueError(f"the fits of sections {missing} are missing; all {n_sections} are needed")
-    bias, _ = complete_bias(samples, [fits[i] for i in range(n_sections)], settings, with_gains)
-    bias.save(output)
+    complete_bias(samples, [fits[i] for i in range(n_sections)], settings, mode).save(output)
 
 
 def complete_bias(
-    samples: Samples,
-    section_fits: Sequence[Mapping[str, Any] | None],
-    settings: FitSettings | None,
-    with_gains: bool,
-    *,
-    kept_sections: float = KEPT_SECTIONS,
-) -> tuple[BiasModel, Harmonisation | None]:
-    """Complete the sections' fits to the whole bias field: gains, stack, and the constant that keeps the median.
+    samples: Samples, section_fits: Sequence[Mapping[str, Any] | None], settings: FitSettings, mode: str
+) -> BiasModel:
+    """Complete the sections' fits to the whole bias field: levels along Z, shared shading, stack, and the constant.
 
     Parameters
     ----------
@@ -157,28 +157,23 @@ def complete_bias(
         Samples of the acquisition.
     section_fits : sequence of dict or None
         A section each.
-    settings : FitSettings or None
-        Of the stack; None leaves it unfitted.
-    with_gains : bool
-        Harmonise the sections.
-    kept_sections : float
-        Waves of the brightness longer than this many sections are kept by the gains.
+    settings : FitSettings
+        Of the stack.
+    mode : str
+        ``per_section`` leaves the stack unfitted.
 
     Returns
     -------
-    bias : BiasModel
-    harmonisation : Harmonisation or None
-        None without gains.
+    BiasModel
     """
     geometry = samples.geometry
     grid = geometry.stack_grid
-    n_sections = len(geometry.sections)
-    bias = BiasModel(geometry.sections, geometry.voxel_size_mm, tuple(section_fits), (1.0,) * n_sections)
-    harmonisation = None
-    if with_gains:
-        bias, harmonisation = harmonise(bias, samples.end_plane, geometry.end_stride, kept_sections=kept_sections)
+    if settings.depth_profile:
+        section_fits = _shared(samples, section_fits)
+    profile, gains = levels_along_z(samples, settings)
+    bias = BiasModel(geometry.sections, geometry.voxel_size_mm, tuple(section_fits), gains, profile=profile)
     image, mask = samples.stack()
-    if settings is not None:
+    if mode != "per_section":
         choice = settings.choose(
             geometry.shape,
             geometry.voxel_size_mm,
@@ -197,34 +192,96 @@ def complete_bias(
             backend=settings.backend,
             workers=settings.workers,
         )
+        if settings.depth_profile and fit.n_voxels:
+            support = tissue_support(mask, fit.lattice.n_control_points)
+            fit = replace(fit, lattice=without_error(fit.lattice, support, len(bias.sections)))
         bias = replace(bias, global_fit=fit.to_dict() if fit.n_voxels else None)
         logger.info("stack: %s", _outcome(bias.global_fit))
-    if harmonisation is not None:
+    if settings.depth_profile and settings.harmonise:
+        bias = _with_levels_alone_along_z(bias, samples)
+    if settings.harmonise:
         log_bias_field = bias.log_bias_field(grid.size, start=grid.start, step=grid.step)
-        bias = keep_median(bias, harmonisation.has_tissue, image, mask, log_bias_field)
-    return bias, harmonisation
+        bias = keep_median(bias, samples.along_z.tissue, image, mask, log_bias_field)
+    return bias
+
+
+def levels_along_z(samples: Samples, settings: FitSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the log level of each plane within its section, and the sections' gains, as far as they are wanted."""
+    sections = samples.geometry.sections
+    if not (settings.depth_profile or settings.harmonise):
+        return (0.0,) * samples.geometry.shape[0], (1.0,) * len(sections)
+    return samples.along_z.split(sections, within=settings.depth_profile, between=settings.harmonise)
+
+
+def _shared(samples: Samples, section_fits: Sequence[Mapping[str, Any] | None]) -> tuple[Mapping[str, Any] | None, ...]:
+    """Give every section the shading that all share, and of its own what stands out of N4's error."""
+    lattices = [None if fit is None else Lattice.from_dict(fit["lattice"]) for fit in section_fits]
+    supports = [
+        None if lattice is None else tissue_support(samples.section(index)[1], lattice.n_control_points)
+        for index, lattice in enumerate(lattices)
+    ]
+    shared = with_shared_shading(lattices, supports)
+    return tuple(
+        None if fit is None or lattice is None else {**fit, "lattice": lattice.to_dict()}
+        for fit, lattice in zip(section_fits, shared, strict=True)
+    )
+
+
+def _with_levels_alone_along_z(bias: BiasModel, samples: Samples) -> BiasModel:
+    """Take out of each plane's level what the lattices add to it over its tissue.
+
+    N4 cannot tell a slow change of the tissue along Z from bias; what is known along Z stands in the levels already.
+    """
+    n_sections = len(bias.sections)
+    alone = replace(bias, gains=(1.0,) * n_sections, profile=())
+    stride = samples.geometry.plane_stride
+    added = np.full(len(bias.profile), np.nan)
+    for z in range(len(added)):
+        _, mask = samples.plane(z)
+        if np.count_nonzero(mask) >= MIN_TISSUE:
+            field = alone.log_bias_field((1, *mask.shape), start=(z, 0, 0), step=(1, stride, stride))[0]
+            added[z] = float(np.median(field[mask]))
+    profile = np.array(bias.profile)
+    for z_start, z_stop in bias.sections:
+        planes = np.arange(z_start, z_stop)
+        measured = planes[np.isfinite(added[planes])]
+        if len(measured):
+            profile[planes] -= np.interp(planes, measured, added[measured])
+    return replace(bias, profile=tuple(profile.tolist()))
 
 
 def fit_section_samples(samples: Samples, index: int, settings: FitSettings) -> dict[str, Any] | None:
     """Fit one section on its samples; None where it has no tissue."""
     geometry = samples.geometry
     grid = geometry.section_grid(index)
+    z_start = geometry.sections[index][0]
     choice = settings.choose(grid.shape, geometry.voxel_size_mm, geometry.section_shrink)
     image, mask = samples.section(index)
-    given: dict[str, Any] = {
-        "n_control_points": choice.n_control_points,
-        "n_iterations": choice.n_iterations,
-        "refinements": choice.refinements,
-        "origin_mm": grid.origin_mm(geometry.voxel_size_mm, (geometry.sections[index][0], 0, 0)),
-        "spacing_mm": grid.spacing_mm(geometry.voxel_size_mm),
-        "backend": settings.backend,
-        "workers": settings.workers,
-    }
     if settings.depth_profile:
-        fit = fit_section(image, mask, depth_smoothing=choice.depth_smoothing, **given)
-    else:
-        fit = fit_log_bias_field(image, mask, **given)
-    return fit.to_dict() if fit.n_voxels else None
+        planes = z_start + grid.start[0] + grid.step[0] * np.arange(grid.size[0])
+        levels = np.array(levels_along_z(samples, settings)[0], np.float32)[planes]
+        flat = np.divide(image, np.exp(levels)[:, None, None], dtype=np.float32)
+        image = smooth_along_depth(flat, mask, choice.depth_smoothing)
+    fit = fit_log_bias_field(
+        image,
+        mask,
+        n_control_points=choice.n_control_points,
+        n_iterations=choice.n_iterations,
+        refinements=choice.refinements,
+        origin_mm=grid.origin_mm(geometry.voxel_size_mm, (z_start, 0, 0)),
+        spacing_mm=grid.spacing_mm(geometry.voxel_size_mm),
+        backend=settings.backend,
+        workers=settings.workers,
+    )
+    if not fit.n_voxels:
+        return None
+    if settings.depth_profile:
+        # N4 leaves a constant free; sections are compared without it.
+        first = (z_start + grid.start[0], *grid.start[1:])
+        field = fit.lattice.evaluate(grid.size, geometry.voxel_size_mm, start=first, step=grid.step)
+        level = np.float32(np.median(field[mask]))
+        fit = replace(fit, lattice=replace(fit.lattice, coefficients=fit.lattice.coefficients - level))
+    return fit.to_dict()
 
 
 def _outcome(fit: Mapping[str, Any] | None) -> str:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from linumpy.intensity.along_z import AlongZ
+from linumpy.intensity.along_z_model import fit_along_z
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.intensity.correction import correct_block
-from linumpy.intensity.harmonise import KEPT_SECTIONS, Harmonisation
+from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.sections import Sections, section_bounds
 from linumpy.intensity.tissue_mask import compute_tissue_mask
 from linumpy.plan.choices import SHADING_MM, FitChoice
@@ -32,7 +35,7 @@ __all__ = [
 
 Triple = tuple[int, int, int]
 VoxelSize = tuple[float, float, float]
-END_STRIDE = 1
+PLANE_STRIDE = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +59,9 @@ class CorrectionParameters:
     shading_section_mm, shading_global_mm : float
         Smallest span across XY of each fit; 0 for no limit.
     depth_profile : bool
-        Measure each section's decay before N4.
+        Take out before N4 what the planes of a section differ by.
     harmonise : str
         ``gain`` or ``none``.
-    kept_sections : float
-        Waves of the brightness longer than this many sections are kept by the gains.
     max_fit_voxels : int
         Most samples of a fit.
     backend : str
@@ -85,7 +86,6 @@ class CorrectionParameters:
     shading_global_mm: float = SHADING_MM
     depth_profile: bool = True
     harmonise: str = "gain"
-    kept_sections: float = KEPT_SECTIONS
     max_fit_voxels: int = 32_000_000
     backend: str = "native"
     workers: int | None = None
@@ -135,8 +135,8 @@ class Correction:
         The field in logarithms, and the image divided by it.
     section_choice, stack_choice : FitChoice
         How the fits were set up, and why.
-    harmonisation : Harmonisation or None
-        Steps and gains.
+    along_z : AlongZ or None
+        Levels along Z; None where they were not wanted.
     """
 
     bias: BiasModel
@@ -145,7 +145,7 @@ class Correction:
     corrected: NDArray[np.float32] = field(repr=False)
     section_choice: FitChoice
     stack_choice: FitChoice
-    harmonisation: Harmonisation | None
+    along_z: AlongZ | None
 
 
 class MemorySamples(Samples):
@@ -166,6 +166,11 @@ class MemorySamples(Samples):
             for name, planes in geometry.plane_sets.items()
             for kind, array in (("image", volume), ("mask", mask))
         }
+
+    @cached_property
+    def along_z(self) -> AlongZ:
+        """What the sections bring to the brightness along Z."""
+        return fit_along_z(plane_ratios(self.planes()), self.geometry.sections)
 
     def _load(self, name: str) -> NDArray[Any]:
         return self._sets[name]
@@ -216,9 +221,10 @@ def correct_array(
     shape: Triple = (volume.shape[0], volume.shape[1], volume.shape[2])
     section_choice, stack_choice = fit_choices(shape, bounds, voxel_size_mm, parameters)
     geometry = SampleGeometry(
-        shape, voxel_size_mm, bounds, section_choice.shrink_factor, stack_choice.shrink_factor, END_STRIDE
+        shape, voxel_size_mm, bounds, section_choice.shrink_factor, stack_choice.shrink_factor, PLANE_STRIDE
     )
-    bias, harmonisation = bias_of_samples(MemorySamples(geometry, volume, mask), parameters)
+    samples = MemorySamples(geometry, volume, mask)
+    bias = bias_of_samples(samples, parameters)
     log_bias_field = bias.log_bias_field(shape)
     return Correction(
         bias=bias,
@@ -227,7 +233,7 @@ def correct_array(
         corrected=correct_block(volume, log_bias_field.copy()),
         section_choice=section_choice,
         stack_choice=stack_choice,
-        harmonisation=harmonisation,
+        along_z=samples.along_z if parameters.depth_profile or parameters.harmonise == "gain" else None,
     )
 
 
@@ -236,6 +242,7 @@ def fit_settings(parameters: CorrectionParameters) -> tuple[FitSettings, FitSett
     shared: dict[str, Any] = {
         "n_iterations": parameters.n_iterations,
         "depth_profile": parameters.depth_profile,
+        "harmonise": parameters.harmonise == "gain",
         "backend": parameters.backend,
         "workers": parameters.workers,
     }
@@ -260,7 +267,7 @@ def fit_choices(
     )
 
 
-def bias_of_samples(samples: Samples, parameters: CorrectionParameters) -> tuple[BiasModel, Harmonisation | None]:
+def bias_of_samples(samples: Samples, parameters: CorrectionParameters) -> BiasModel:
     """Estimate the whole bias field of an acquisition from its samples.
 
     Parameters
@@ -272,19 +279,11 @@ def bias_of_samples(samples: Samples, parameters: CorrectionParameters) -> tuple
 
     Returns
     -------
-    bias : BiasModel
-    harmonisation : Harmonisation or None
-        None where there are no gains.
+    BiasModel
     """
     of_section, of_stack = fit_settings(parameters)
-    n_sections = len(samples.geometry.sections)
     fits = [
-        None if parameters.mode == "global" else fit_section_samples(samples, i, of_section) for i in range(n_sections)
+        None if parameters.mode == "global" else fit_section_samples(samples, i, of_section)
+        for i in range(len(samples.geometry.sections))
     ]
-    return complete_bias(
-        samples,
-        fits,
-        None if parameters.mode == "per_section" else of_stack,
-        parameters.harmonise == "gain",
-        kept_sections=parameters.kept_sections,
-    )
+    return complete_bias(samples, fits, of_stack, parameters.mode)

@@ -1,7 +1,7 @@
 """The few voxels that everything between the two readings of an image works on.
 
 TISSUE_MASK keeps, while the image streams by, three regular samplings of it and of its mask: what each section is
-fitted on, what the stack is fitted on, and the first and last planes of the sections. All are runs of sampled planes in
+fitted on, what the stack is fitted on, and every plane, for the brightness along Z. All are runs of sampled planes in
 plain ``.npy`` files, which a task maps into memory and reads its own rows of. ``samples.json`` is written last; it
 holds a digest of every row, which is compared before the row is used: a flipped bit would change voxels, and nothing
 after it could tell.
@@ -9,12 +9,11 @@ after it could tell.
 
 from __future__ import annotations
 
-import bisect
 import io
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ from blake3 import blake3
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from linumpy.intensity.along_z import AlongZ
 from linumpy.intensity.bias_model import read_json, write_json
 from linumpy.intensity.sections import Sections
 from linumpy.n4.grid import SampleGrid
@@ -34,6 +34,7 @@ __all__ = ["PlaneSet", "SampleGeometry", "SampleWriter", "Samples", "damaged"]
 
 Triple = tuple[int, int, int]
 GEOMETRY_FILE = "samples.json"
+ALONG_Z_FILE = "along_z.json"
 KINDS = {"image": np.dtype(np.float32), "mask": np.dtype(bool)}
 DIGEST_BYTES = 8
 """Against damage, not against malice."""
@@ -85,8 +86,8 @@ class SampleGeometry:
         Planes of each section.
     section_shrink, stack_shrink : tuple of int
         Voxels per sample (z, y, x) of the sections' fits and of the stack's.
-    end_stride : int
-        Rows and columns per sample of the sections' first and last planes.
+    plane_stride : int
+        Rows and columns per sample of every plane, which the brightness along Z is measured on.
     """
 
     shape: Triple
@@ -94,7 +95,7 @@ class SampleGeometry:
     sections: Sections
     section_shrink: Triple
     stack_shrink: Triple
-    end_stride: int
+    plane_stride: int
 
     def section_grid(self, index: int) -> SampleGrid:
         """Sample grid of a section, in voxels from the section's first plane."""
@@ -114,18 +115,17 @@ class SampleGeometry:
 
     @cached_property
     def plane_sets(self) -> dict[str, PlaneSet]:
-        """The sampled planes by name: ``sections``, ``stack``, ``ends``."""
+        """The sampled planes by name: ``sections``, ``stack``, ``planes``."""
         grids = [self.section_grid(i) for i in range(len(self.sections))]
-        ends = sorted({plane for z_start, z_stop in self.sections for plane in (z_start, z_stop - 1)})
-        stride = self.end_stride
+        stride = self.plane_stride
         return {
             "sections": _plane_set(
                 [z_start + z for (z_start, _), grid in zip(self.sections, grids, strict=True) for z in _axis(grid)],
                 grids[0],
             ),
             "stack": _plane_set(_axis(self.stack_grid), self.stack_grid),
-            "ends": PlaneSet(
-                planes=tuple(ends),
+            "planes": PlaneSet(
+                planes=tuple(range(self.shape[0])),
                 start=(0, 0),
                 step=(stride, stride),
                 size=(-(-self.shape[1] // stride), -(-self.shape[2] // stride)),
@@ -187,7 +187,7 @@ class SampleWriter:
                 rows.require_whole()
             digests = {rows.path.stem: rows.digests for _, _, rows in self._rows}
             content = asdict(self._geometry) | {"digests": digests}
-            write_json(self._folder / GEOMETRY_FILE, content | {"digest": _digest_of_json(content)})
+            _write_whole(self._folder / GEOMETRY_FILE, content)
 
 
 def _digest(data: Any) -> str:
@@ -196,6 +196,21 @@ def _digest(data: Any) -> str:
 
 def _digest_of_json(content: Any) -> str:
     return _digest(json.dumps(content, sort_keys=True).encode())
+
+
+def _write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON with a digest of itself."""
+    write_json(path, content | {"digest": _digest_of_json(content)})
+
+
+def _read_whole(path: Path) -> dict[str, Any]:
+    try:
+        stored: dict[str, Any] = read_json(path)
+        if stored.pop("digest", None) != _digest_of_json(stored):
+            raise ValueError("it is not what was written, or is of another version")
+    except ValueError as error:
+        raise damaged(path, error) from error
+    return stored
 
 
 @cache
@@ -277,13 +292,7 @@ class Samples:
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
-        path = self._folder / GEOMETRY_FILE
-        try:
-            stored = read_json(path)
-            if stored.pop("digest", None) != _digest_of_json(stored):
-                raise ValueError("it is not what was written, or is of another version")
-        except ValueError as error:
-            raise damaged(path, error) from error
+        stored = _read_whole(self._folder / GEOMETRY_FILE)
         self._digests = stored.pop("digests")
         self.geometry = made(SampleGeometry, stored)
 
@@ -296,10 +305,23 @@ class Samples:
         """Image and mask samples of the stack, shape (Z, Y, X)."""
         return self._load("stack_image")[:], self._load("stack_mask")[:]
 
-    def end_plane(self, plane: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Image and mask samples of a section's first or last plane, shape (Y, X)."""
-        row = bisect.bisect_left(self.geometry.plane_sets["ends"].planes, plane)
-        return self._load("ends_image")[row], self._load("ends_mask")[row]
+    def plane(self, plane: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Image and mask samples of any plane, shape (Y, X)."""
+        return self._load("planes_image")[plane], self._load("planes_mask")[plane]
+
+    def planes(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+        """Image and mask samples of every plane in order, each of shape (Y, X)."""
+        for plane in range(self.geometry.shape[0]):
+            yield self.plane(plane)
+
+    @cached_property
+    def along_z(self) -> AlongZ:
+        """What the sections bring to the brightness along Z, as :meth:`keep_along_z` left it."""
+        return AlongZ.from_dict(_read_whole(self._folder / ALONG_Z_FILE))
+
+    def keep_along_z(self, along_z: AlongZ) -> None:
+        """Leave what was measured along Z beside the samples, for the tasks that follow."""
+        _write_whole(self._folder / ALONG_Z_FILE, along_z.to_dict())
 
     def _load(self, name: str) -> Any:
         """Return what rows are taken of by indexing."""

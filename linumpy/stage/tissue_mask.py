@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linumpy.intensity.along_z_model import fit_along_z
 from linumpy.intensity.bias_model import write_json
 from linumpy.intensity.mask_plan import MaskSettings
+from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.tissue_mask import SectionMask, mask_warnings, stream_tissue_mask
 from linumpy.io.chunks import missing_chunks
 from linumpy.io.digest import VolumeDigest
@@ -20,7 +22,7 @@ from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.stage.progress import Progress
-from linumpy.stage.samples import SampleGeometry, SampleWriter
+from linumpy.stage.samples import SampleGeometry, Samples, SampleWriter
 from linumpy.stage.spool import WholePlanes
 
 __all__ = ["write_tissue_mask"]
@@ -34,6 +36,7 @@ def write_tissue_mask(
     geometry: SampleGeometry,
     settings: MaskSettings,
     ome_zarr_version: str,
+    along_z: bool,
     *,
     output_mask: Path,
     output_samples: Path,
@@ -53,6 +56,8 @@ def write_tissue_mask(
         How to find tissue.
     ome_zarr_version : str
         Of the mask.
+    along_z : bool
+        Measure what the sections bring to the brightness along Z.
     output_mask, output_samples, output_statistics : Path
         OME-Zarr, folder and JSON file to write.
     """
@@ -99,6 +104,9 @@ def write_tissue_mask(
             mask_holes.add(z_start, block)
             progress.advance(len(block))
     builder.close()
+    if along_z:
+        measured = Samples(output_samples)
+        measured.keep_along_z(fit_along_z(plane_ratios(measured.planes()), geometry.sections))
     write_json(
         output_statistics,
         {

@@ -32,6 +32,11 @@ def test_field_is_recovered(variant: str) -> None:
     assert scores.rms_error <= SPECKLE_AT_40_UM.get(variant, 0.03), scores
     assert scores.correlation is not None
     assert scores.correlation >= 0.98, scores
+
+
+@pytest.mark.parametrize("variant", BIASED)
+def test_sections_are_even_inside(variant: str) -> None:
+    scores, _ = _scored(variant)
     assert scores.cv_within is not None
     assert scores.cv_within <= 0.01, scores
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from linumpy.n4.lattice import Lattice
 SHAPE = (14, 11, 17)
 SECTIONS = ((0, 5), (5, 6), (6, 14))
 VOXEL_MM = (0.01, 0.02, 0.025)
+PROFILE = tuple(np.linspace(-0.1, 0.2, SHAPE[0]).tolist())
 
 
 def lattice(seed, planes):
@@ -29,18 +31,20 @@ def model():
         section_fits=(fit(0, SECTIONS[0]), None, fit(2, SECTIONS[2])),
         gains=(1.0, 1.0, 1.25),
         global_fit=fit(9, (0, SHAPE[0])),
+        profile=PROFILE,
     )
 
 
 def test_the_field_is_the_product_of_its_parts(model):
     whole = lattice(9, (0, SHAPE[0])).evaluate(SHAPE, VOXEL_MM)
-    expected = whole.astype(np.float64)
+    expected = whole + np.array(PROFILE)[:, None, None]
     expected[:5] += lattice(0, SECTIONS[0]).evaluate((5, *SHAPE[1:]), VOXEL_MM)
     expected[6:] += lattice(2, SECTIONS[2]).evaluate((8, *SHAPE[1:]), VOXEL_MM, start=(6, 0, 0)) - np.log(1.25)
     found = model.log_bias_field(SHAPE)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)  # a few roundings of single precision
-    np.testing.assert_array_equal(found[5], whole[5])  # the section without tissue has the stack's field alone
+    # The section without tissue has no lattice of its own.
+    np.testing.assert_array_equal(found[5], whole[5] + np.float32(PROFILE[5]))
 
 
 @pytest.mark.parametrize(
@@ -64,12 +68,25 @@ def test_nothing_fitted_is_a_field_of_one():
     np.testing.assert_array_equal(model.log_bias_field(SHAPE), 0)
 
 
+def test_profile_has_a_level_for_each_plane():
+    with pytest.raises(ValueError, match="the profile has 3 planes, the sections 14"):
+        BiasModel(SECTIONS, VOXEL_MM, (None,) * 3, (1.0,) * 3, profile=(0.0,) * 3)
+    assert BiasModel(SECTIONS, VOXEL_MM, (None,) * 3, (1.0,) * 3).profile == (0.0,) * SHAPE[0]
+
+
+def test_digests_tell_the_profile(model):
+    other = replace(model, profile=(0.0,) * SHAPE[0])
+    changed = {name for name, digest in model.digests().items() if other.digests()[name] != digest}
+    assert changed == {"bias/profile"}
+
+
 def test_saved_and_loaded_it_gives_the_same_bits(model, tmp_path):
     model.save(tmp_path / "bias")
     loaded = BiasModel.load(tmp_path / "bias")
     assert loaded.sections == SECTIONS
     assert loaded.voxel_size_mm == VOXEL_MM
     assert loaded.gains == model.gains
+    assert loaded.profile == PROFILE
     np.testing.assert_array_equal(loaded.log_bias_field(SHAPE), model.log_bias_field(SHAPE))
     loaded.save(tmp_path / "again")
     for name in ("sections.json", "global.json"):

@@ -5,13 +5,20 @@ import pytest
 from linumpy.plan.choices import choose_fit, choose_shrink
 
 
-def test_thin_sections_keep_every_plane_and_fine_knots_along_depth() -> None:
+def test_thin_sections_keep_every_plane_and_one_span_along_depth() -> None:
     choice = choose_fit((10, 510, 667), (0.005, 0.002, 0.002))
     assert choice.shrink_factor == (1, 2, 2)
     assert choice.n_control_points == (4, 4, 4)
+    assert choice.refinements == (0, 0, 0)
+    assert choice.n_iterations == (50,)
+    assert choice.depth_smoothing == pytest.approx(3.0)
+
+
+def test_n4_alone_has_fine_knots_along_depth() -> None:
+    choice = choose_fit((10, 510, 667), (0.005, 0.002, 0.002), depth_profile=False)
     assert choice.refinements == (3, 0, 0)
     assert choice.n_iterations == (50, 50, 50, 50)
-    assert choice.depth_smoothing == pytest.approx(3.0)
+    assert choice.depth_smoothing == 0
 
 
 def test_sections_of_one_plane_have_no_depth() -> None:

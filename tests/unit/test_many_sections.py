@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ import pytest
 from linumpy.intensity import correction
 from linumpy.intensity.bias_model import BiasModel, read_json
 from linumpy.intensity.correction import FieldDivider
-from linumpy.intensity.harmonise import harmonise
 from linumpy.io.ome_zarr import open_mask
 from linumpy.n4.lattice import Lattice
 from linumpy.plan import acquisition
@@ -19,6 +19,9 @@ from linumpy.plan.acquisition import _batches
 from linumpy.plan.errors import InputError
 from linumpy.qc.figures import MAX_POINTS, thinned
 from linumpy.qc.report import LISTED_SECTIONS, render_report
+from linumpy.stage.fit import _with_levels_alone_along_z
+from linumpy.stage.local import MemorySamples
+from linumpy.stage.samples import SampleGeometry
 from tests.acquisitions import write_ome_zarr
 from tests.chain import REPOSITORY, plan
 from tests.report_examples import example
@@ -85,10 +88,11 @@ def evaluations(monkeypatch):
     return seen
 
 
-def test_gains_evaluate_each_plane_once(evaluations):
-    bias = model(300)
-    plane = np.full((10, 10), 100, np.float32)
-    harmonise(bias, lambda _: (plane, plane > 0), 1)
+def test_levels_evaluate_each_plane_once(evaluations):
+    bias = replace(model(300), profile=(0.0,) * 300)
+    volume = np.full((300, 10, 10), 100, np.float32)
+    geometry = SampleGeometry(volume.shape, (0.1, 0.1, 0.1), bias.sections, (1, 1, 1), (1, 1, 1), 1)
+    _with_levels_alone_along_z(bias, MemorySamples(geometry, volume, volume > 0))
     assert evaluations == [1] * 300
 
 
@@ -148,6 +152,8 @@ def test_the_report_of_very_many_sections_stays_small():
     ]
     metrics["planes"] = {name: rng.gamma(20, 5, n).tolist() for name in ("median_before", "median_after")}
     metrics["planes"]["tissue_fraction"] = [0.5] * n
+    measured = {"levels": rng.normal(0, 0.1, n).tolist(), "errors": [0.02] * n, "kept": [0.0] * n, "tissue": [900] * n}
+    metrics["along_z"] |= measured | {"odd_planes": list(range(0, n, 2))}
     metrics["warnings"] = [{"code": "gain", "message": "far from 1", "section": i} for i in range(n)]
     page = render_report(metrics, pictures)
     assert len(page) < 5e6
@@ -156,5 +162,5 @@ def test_the_report_of_very_many_sections_stays_small():
     assert '<th scope="row">777</th>' in page
     assert "<summary>Table of" in page
     assert "and 19999 more of this kind" in page
-    assert page.count("<circle") <= 2 * MAX_POINTS
+    assert page.count("<circle") <= 3 * MAX_POINTS
     assert "cutline" not in page[page.index("<body>") :]

@@ -1,13 +1,20 @@
 """The figures of metrics.json, against the same figures taken from whole volumes."""
 
+import json
+from pathlib import Path
+
+import jsonschema
 import numpy as np
 import pytest
 
-from linumpy.intensity.bias_model import read_json
+from linumpy.intensity.along_z import AlongZ
+from linumpy.intensity.bias_model import BiasModel, read_json
 from linumpy.io.ome_zarr import open_image, open_mask
-from linumpy.qc.metrics import coefficient_of_variation, step_ratio
+from linumpy.qc.metrics import _along_z, _jumps, _odd_planes, _warnings, coefficient_of_variation, step_ratio
 from tests.acquisitions import small_acquisition, write_ome_zarr
 from tests.chain import run_chain
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "assets" / "metrics_schema.json").read_text())
 
 
 @pytest.fixture
@@ -91,6 +98,93 @@ def test_tissue_and_field_are_those_of_the_volumes(corrected):
         planes = slice(section["z_start"], section["z_stop"])
         assert section["tissue_fraction"] == pytest.approx(mask[planes].mean())
         low, high = np.percentile(field[planes][mask[planes]], [1, 99])
-        # Percentiles of every eighth voxel against those of all, of a smooth field.
+        # Percentiles of every eighth voxel against those of all, of a field that is smooth but for the planes' levels.
         assert section["field_p1"] == pytest.approx(low, rel=0.03)
         assert section["field_p99"] == pytest.approx(high, rel=0.03)
+
+
+def test_the_level_along_z_is_that_of_the_model(corrected):
+    metrics, _, mask, _ = corrected
+    jsonschema.validate(metrics, SCHEMA)
+    along_z = metrics["along_z"]
+    for name in ("levels", "errors", "kept", "tissue"):
+        assert len(along_z[name]) == len(mask)
+    for section in metrics["sections"]:
+        assert section["gain_error"] == max(along_z["errors"][section["z_start"] : section["z_stop"]])
+    assert along_z["verdict"].startswith("The data tell the level along Z to ±")
+
+
+@pytest.mark.parametrize("name", ["step", "cv"])
+def test_the_worst_is_named(corrected, name):
+    metrics = corrected[0]
+    values = [section[f"{name}_after"] for section in metrics["sections"]]
+    if name == "step":
+        values = [abs(value - 1) for value in values[:-1]]
+    worst = metrics["summary"][f"{name}_worst_after"]
+    assert worst["value"] == pytest.approx(max(values))
+    assert worst["section"] == int(np.argmax(values))
+
+
+def found(errors, n_sections=3):
+    n = len(errors)
+    zeros = np.zeros(n)
+    measured = AlongZ(zeros, np.array(errors), zeros, zeros[:2], (), np.full(n, 900), {})
+    return _along_z(measured, n_sections)
+
+
+@pytest.mark.parametrize(
+    ("errors", "n_sections", "said"),
+    [
+        ([0.02] * 4, 2, "The data tell the level along Z to ±2.0 % (standard error of the median plane)."),
+        ([0.02, 0.02, 0.02, 0.07, 0.09], 2, "median plane); planes 3 to 4 only to ±9.0 % at worst."),
+        ([0.02, 0.07, 0.02], 2, "median plane); plane 1 only to ±7.0 % at worst."),
+        ([0.07, 0.02, 0.0, 0.02, 0.07], 2, "median plane); planes 0, 4 only to ±7.0 % at worst."),
+        ([0.02] * 4, 1, "they cannot tell a decay with depth from a change of the tissue."),
+        ([0.0] * 4, 2, "The data do not tell the level along Z:"),
+    ],
+)
+def test_the_verdict_says_what_the_data_tell(errors, n_sections, said):
+    assert said in found(errors, n_sections)["verdict"]
+
+
+def test_planes_that_nothing_was_measured_of_have_no_error():
+    assert found([0.02, 0.0])["errors"] == [0.02, None]
+    assert found([0.02, 0.0])["kept"] == [0.0, None]
+
+
+def gains_warned(gains, errors):
+    sections = [
+        {"index": i, "gain": gain, "gain_error": error, "empty": False}
+        for i, (gain, error) in enumerate(zip(gains, errors, strict=True))
+    ]
+    tissue = {"voxels": {"not_finite": 0, "negative": 0}, "sections": []}
+    return [(warning["code"], warning["section"]) for warning in _warnings(tissue, sections, 0.5)]
+
+
+def test_a_far_gain_that_its_error_does_not_support_is_named():
+    assert gains_warned([1, 1, 1, 3.5, 0.3], [0.02, 0.02, 0.02, 0.2, 0.2]) == [
+        ("gain_unsupported", 3),
+        ("gain_unsupported", 4),
+    ]
+    assert gains_warned([1, 1, 1, 3.5, 2.5], [0.02, 0.02, 0.02, 0.02, 0.2]) == [("gain", 3), ("gain", 4)]
+    assert gains_warned([5, 5, 5.5], [0.02] * 3) == []
+    assert gains_warned([1, 1, 1], [None] * 3) == []
+
+
+def test_planes_badly_taken_are_named_with_their_section():
+    bias = BiasModel(((0, 10), (10, 20)), (1, 1, 1), (None, None), (1.0, 1.0))
+    first, second = _odd_planes({"odd_planes": [2, 4, 13]}, bias, put_right=True)
+    assert first["message"] == (
+        "planes 2, 4 were taken darker or brighter than their neighbours: they were put right by themselves"
+    )
+    assert second["message"] == "plane 13 was taken darker or brighter than its neighbours: it was put right by itself"
+    assert (first["section"], second["section"]) == (0, 1)
+    (left, *_) = _odd_planes({"odd_planes": [2]}, bias, put_right=False)
+    assert left["message"].endswith("it was left so, since depth_profile is off")
+    assert _odd_planes(None, bias, put_right=True) == []
+
+
+def test_jumps_are_those_inside_sections():
+    bias = BiasModel(((0, 3), (3, 6)), (1, 1, 1), (None, None), (1.0, 1.0))
+    jumps = _jumps([100.0, 110.0, 55.0, 200.0, None, 100.0], bias)
+    assert jumps == [None, pytest.approx(0.1), 0.5, None, None, None]

@@ -251,6 +251,77 @@ def test_profile_is_broken_where_there_is_no_tissue():
     assert figures.profile_chart([None, None], [None, None], [1]) is None
 
 
+def along_z(n_planes: int, **changes):
+    measured = {
+        "levels": [0.1] * n_planes,
+        "errors": [0.02] * n_planes,
+        "kept": [0.0] * n_planes,
+        "tissue": [900] * n_planes,
+        "odd_planes": [],
+    }
+    return measured | changes
+
+
+def test_the_band_along_z_is_two_errors_to_each_side_and_broken_where_nothing_was_measured():
+    level, tissue = figures.along_z_charts(along_z(5, errors=[0.02, 0.02, None, 0.02, 0.04], odd_planes=[3]), [2])
+    ((name, band),) = level.areas
+    assert (name, band.count("M")) == ("spread", 2)
+    points = [tuple(float(v) for v in point.split()) for point in re.findall(r"[\d.]+ [\d.]+", band)]
+    ticks = {float(label.replace("−", "-").rstrip(" %")): y for y, label in level.y_ticks}
+    (low, y_low), (high, y_high) = min(ticks.items()), max(ticks.items())
+    found = {round(low + (y - y_low) * (high - low) / (y_high - y_low), 1) for _, y in points}
+    expected = sorted({round(100 * np.expm1(0.1 + side * error), 1) for side in (-2, 2) for error in (0.02, 0.04)})
+    np.testing.assert_allclose(sorted(found), expected, atol=0.11)
+    assert [text for _, _, _, text in level.dots] == ["plane 3: +10.5 %, badly taken"]
+    assert tissue.areas[0][0] == "support"
+
+
+def test_charts_along_z_of_very_many_planes_are_thinned():
+    n = 20_000
+    noisy = np.random.default_rng(0).normal(0, 0.1, n).tolist()
+    charts = figures.along_z_charts(along_z(n, levels=noisy, odd_planes=list(range(n))), [])
+    drawn = [path for chart in charts for _, path in (*chart.areas, *chart.curves)]
+    assert max(path.count("L") for path in drawn) <= 2 * figures.MAX_POINTS
+    assert len(charts[0].dots) <= figures.MAX_POINTS
+
+
+def test_nothing_measured_along_z_is_no_chart():
+    assert figures.along_z_charts(along_z(4, errors=[None] * 4), []) == []
+    assert figures.along_z_charts(along_z(1), []) == []
+
+
+def test_the_level_along_z_is_told_with_its_error(demo, page):
+    metrics, _ = demo
+    assert metrics["along_z"]["verdict"] in page.text
+    assert "Circles mark planes that were badly taken." in page.text
+    assert f"±{100 * metrics['sections'][1]['gain_error']:.1f} %" in page.text
+    assert "Brightness along Z" not in Page(render_report(*special("global only"))).text
+
+
+def test_the_worst_stands_beside_the_median(demo, page):
+    worst = demo[0]["summary"]["step_worst_after"]
+    assert f"at worst {100 * worst['value']:.1f} % is left, after section {worst['section']}" in page.text
+    jump = demo[0]["summary"]["jump_worst_after"]
+    assert f"at worst {100 * jump['value']:.1f} % is left, at plane {jump['plane']}" in page.text
+    batch = Page(render_batch_report([demo[0]])).text
+    assert f"worst {100 * worst['value']:.1f} %, section {worst['section']}" in batch
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"depth_profile": True, "harmonise": "gain"}, ("What the planes of a section differ by", "one gain")),
+        ({"depth_profile": True, "harmonise": "none"}, ("What the planes of a section differ by",)),
+        ({"depth_profile": False, "harmonise": "gain"}, ("one gain",)),
+        ({"depth_profile": False, "harmonise": "none"}, ()),
+    ],
+)
+def test_what_was_done_along_z_is_said(demo, parameters, said):
+    text = Page(render_report(demo[0] | {"parameters": parameters}, {})).text
+    sentences = ("What the planes of a section differ by", "one gain")
+    assert tuple(sentence for sentence in sentences if sentence in text) == said
+
+
 def test_pictures_must_match():
     plane = np.zeros((4, 5), np.float32)
     with pytest.raises(ValueError, match="one shape"):

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from linumpy.intensity.along_z import AlongZ
 from linumpy.n4.grid import SampleGrid
 from linumpy.stage.samples import SampleGeometry, Samples, SampleWriter
 
@@ -12,8 +13,8 @@ SHAPE = (17, 23, 31)
 SECTIONS = ((0, 6), (6, 7), (7, 17))
 
 
-def geometry(section_shrink=(2, 3, 4), stack_shrink=(5, 3, 2), end_stride=3):
-    return SampleGeometry(SHAPE, (0.01, 0.02, 0.03), SECTIONS, section_shrink, stack_shrink, end_stride)
+def geometry(section_shrink=(2, 3, 4), stack_shrink=(5, 3, 2), plane_stride=3):
+    return SampleGeometry(SHAPE, (0.01, 0.02, 0.03), SECTIONS, section_shrink, stack_shrink, plane_stride)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,12 @@ def test_samples_are_the_voxels_of_the_grids(tmp_path, volume, depth, shrink):
     grid = SampleGrid.of(SHAPE, shrink[::-1])
     np.testing.assert_array_equal(samples.stack()[0], volume[grid.slices])
     np.testing.assert_array_equal(samples.stack()[1], mask[grid.slices])
-    for plane in (0, 5, 6, 7, 16):
-        np.testing.assert_array_equal(samples.end_plane(plane)[0], volume[plane, ::3, ::3])
-        np.testing.assert_array_equal(samples.end_plane(plane)[1], mask[plane, ::3, ::3])
+    planes = list(samples.planes())
+    assert len(planes) == len(volume)
+    for plane, (image, tissue) in enumerate(planes):
+        np.testing.assert_array_equal(image, volume[plane, ::3, ::3])
+        np.testing.assert_array_equal(tissue, mask[plane, ::3, ::3])
+        np.testing.assert_array_equal(samples.plane(plane)[0], image)
     assert samples.geometry == kept
 
 
@@ -74,7 +78,7 @@ READERS = {
     # what reads the file, and the first and the last row that it reads
     "sections": (lambda samples: samples.section(1), (3, 3)),
     "stack": (lambda samples: samples.stack(), (0, 2)),
-    "ends": (lambda samples: samples.end_plane(6), (2, 2)),
+    "planes": (lambda samples: samples.plane(6), (6, 6)),
 }
 
 
@@ -112,7 +116,7 @@ def test_a_section_is_read_without_the_others(tmp_path, volume):
         samples.section(2)
 
 
-@pytest.mark.parametrize("file", ["sections_image.npy", "stack_mask.npy", "ends_image.npy", "samples.json"])
+@pytest.mark.parametrize("file", ["sections_image.npy", "stack_mask.npy", "planes_image.npy", "samples.json"])
 def test_any_damage_to_a_header_is_noticed(tmp_path, volume, file):
     write(tmp_path / "s", geometry(), volume, 4)
     path = tmp_path / "s" / file
@@ -148,3 +152,16 @@ def test_unfinished_samples_are_none(tmp_path, volume):
         writer.add("image", 0, volume)
     with pytest.raises(FileNotFoundError, match=r"samples.json"):
         Samples(tmp_path / "s")
+
+
+def test_a_level_along_z_that_was_changed_is_noticed(tmp_path, volume):
+    folder = tmp_path / "s"
+    write(folder, geometry(), volume, 4)
+    nothing = np.zeros(3)
+    found = AlongZ(nothing, nothing, nothing, nothing, (), np.zeros(3, np.int64), {})
+    Samples(folder).keep_along_z(found)
+    assert Samples(folder).along_z.to_dict() == found.to_dict()
+    path = folder / "along_z.json"
+    path.write_text(path.read_text().replace("0.0", "0.1", 1))
+    with pytest.raises(ValueError, match=re.escape(f"{path} is damaged")):
+        _ = Samples(folder).along_z

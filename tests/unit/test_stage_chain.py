@@ -502,7 +502,7 @@ def test_verify_names_all_that_differs_or_is_missing(tmp_path, small):
     shutil.rmtree(results / "bias")
     faults = {fault.partition(":")[0]: fault for fault in verify_acquisition(results)}
     assert sorted(faults) == [
-        "bias", "bias/gains", "bias/global", *(f"bias/section {i}" for i in range(3)),
+        "bias", "bias/gains", "bias/global", "bias/profile", *(f"bias/section {i}" for i in range(3)),
         "corrected.ome.zarr/0", "mask.ome.zarr/0",
     ]  # fmt: skip
     assert "FileNotFoundError" in faults["bias"]

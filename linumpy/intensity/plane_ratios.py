@@ -1,0 +1,226 @@
+"""What the planes of a stack tell of its brightness along Z: log ratios of neighbours, and their histograms.
+
+Two neighbouring planes show nearly the same tissue. Over the columns that are tissue in both, the difference of their
+smoothed log intensities scatters around the change of brightness; a Huber mean takes it, so that structures which begin
+or end between the planes count little. Its standard error comes from the scatter between blocks of the plane, since
+neighbouring columns repeat one another. Planes without tissue are skipped: a ratio then spans more than one plane.
+
+The histogram of a plane's log intensities is the second witness: the classes of tissue are about equally bright in all
+planes, so the shift that lays a plane's histogram onto that of the stack measures its level once more.
+
+Axes are (Z, Y, X). Memory is four planes of samples, and 1.6 kB a plane for the histograms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["PlaneRatios", "histogram_shifts", "plane_ratios"]
+
+MIN_TISSUE = 50
+"""Fewest samples, tissue in both planes, that a ratio is told from."""
+BLOCKS = 12
+"""Blocks along Y and along X whose scatter gives the standard error."""
+HUBER = 1.5
+"""Differences farther from the mean than this many standard deviations count with their sign only."""
+HUBER_TURNS = 8
+MIN_SUPPORT = 0.9
+"""Share of the smoothing weight that must lie on tissue: the rim, half tissue, does not count."""
+BIN = 0.02
+"""Width of a bin of the histograms, in logarithm."""
+N_BINS = 1000
+"""They cover log intensities this far (10 natural logarithms each way) from the first plane's median."""
+CLASS_WIDTH = 0.06
+"""Smoothing of the histograms before they are compared, in logarithm."""
+MAX_SHIFT = 0.5
+SHIFT_TURNS = 3
+NOTHING = 1e-5
+"""Density of a histogram where it has no samples."""
+
+Floats = npt.NDArray[np.float64]
+Plane = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneRatios:
+    """What was measured along Z.
+
+    Parameters
+    ----------
+    first, last : ndarray of int, shape (R,)
+        The two planes of each ratio, neighbours where no plane without tissue lies between them.
+    log_ratio, error : ndarray of float64, shape (R,)
+        Logarithm of the brightness of `last` over that of `first`, and its standard error.
+    tissue : ndarray of int, shape (Z,)
+        Samples of tissue in each plane.
+    histograms : ndarray of uint32, shape (Z, N_BINS)
+        Of each plane's smoothed log intensities.
+    """
+
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+    log_ratio: Floats
+    error: Floats
+    tissue: npt.NDArray[np.int64]
+    histograms: npt.NDArray[np.uint32]
+
+
+def plane_ratios(planes: Iterable[Plane]) -> PlaneRatios:
+    """Measure the log ratios of neighbouring planes.
+
+    Parameters
+    ----------
+    planes : iterable of (ndarray of float32, ndarray of bool), each of shape (Y, X)
+        Intensities and tissue of every plane of the stack, in order.
+
+    Returns
+    -------
+    PlaneRatios
+    """
+    pairs: list[tuple[int, int, float, float]] = []
+    tissue: list[int] = []
+    histograms: list[npt.NDArray[np.uint32]] = []
+    before: tuple[int, npt.NDArray[np.float32], npt.NDArray[np.bool_]] | None = None
+    blocks: npt.NDArray[np.intp] | None = None
+    lowest: float | None = None
+    for z, (image, mask) in enumerate(planes):
+        if blocks is None:
+            blocks = _blocks(image.shape)
+        log_image, inside = _smooth_logarithm(image, mask)
+        n_inside = int(np.count_nonzero(inside))
+        tissue.append(n_inside)
+        if n_inside < MIN_TISSUE:
+            histograms.append(np.zeros(N_BINS, np.uint32))
+            continue
+        values = log_image[inside]
+        if lowest is None:
+            lowest = float(np.median(values)) - BIN * N_BINS / 2
+        bins = np.clip((values - lowest) / BIN, 0, N_BINS - 1).astype(np.int64)
+        histograms.append(np.bincount(bins, minlength=N_BINS).astype(np.uint32))
+        if before is not None:
+            common = inside & before[2]
+            if np.count_nonzero(common) >= MIN_TISSUE:
+                pairs.append((before[0], z, *_huber_mean((log_image - before[1])[common], blocks[common])))
+        before = (z, log_image, inside)
+    first, last, log_ratio, error = (np.array(column) for column in zip(*pairs, strict=True)) if pairs else ([],) * 4
+    return PlaneRatios(
+        np.asarray(first, np.int64),
+        np.asarray(last, np.int64),
+        np.asarray(log_ratio, np.float64),
+        np.asarray(error, np.float64),
+        np.array(tissue, np.int64),
+        np.stack(histograms) if histograms else np.zeros((0, N_BINS), np.uint32),
+    )
+
+
+def histogram_shifts(histograms: npt.NDArray[np.uint32], levels: Floats) -> Floats:
+    """Measure each plane's level by its histogram against that of the stack.
+
+    Parameters
+    ----------
+    histograms : ndarray of uint32, shape (Z, N_BINS)
+        As `plane_ratios` gives them.
+    levels : ndarray of float64, shape (Z,)
+        What is known of the planes' log levels; it is taken out before the histograms are compared.
+
+    Returns
+    -------
+    ndarray of float64, shape (Z,)
+        What each plane is brighter than the stack beside its level, in logarithm, median 0; NaN for a plane without
+        tissue.
+    """
+    counts = histograms.sum(axis=1)
+    found = np.full(len(levels), np.nan)
+    (there,) = np.nonzero(counts >= MIN_TISSUE)
+    if not len(there):
+        return found
+    flat = [_shifted(histograms[z], levels[z] / BIN) for z in there]
+    smooth = [_smoothed(plane / plane.sum()) for plane in flat]
+    # Only bins that hold something take part in the products.
+    spans = [(int(held[0]), int(held[-1]) + 1) for held in (np.flatnonzero(plane > 0) for plane in smooth)]
+    reach = round(MAX_SHIFT / BIN)
+    shifts = np.zeros(len(there))
+    for _ in range(SHIFT_TURNS):
+        stack = np.zeros(N_BINS)
+        for plane, shift in zip(flat, shifts, strict=True):
+            stack += _shifted(plane, shift)
+        log_density = np.pad(np.log(_smoothed(stack / stack.sum()) + NOTHING), reach, constant_values=np.log(NOTHING))
+        for i, (plane, (low, high)) in enumerate(zip(smooth, spans, strict=True)):
+            window = np.lib.stride_tricks.sliding_window_view(log_density[low : high + 2 * reach], high - low)
+            shifts[i] = reach - _peak(window @ plane[low:high])
+        shifts -= np.median(shifts)
+    found[there] = BIN * shifts
+    return found
+
+
+def _smooth_logarithm(image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> Plane:
+    """Logarithm of the intensities, averaged over 3 x 3 pixels of tissue, and where they are whole."""
+    with np.errstate(invalid="ignore"):
+        inside = mask & np.isfinite(image) & (image > 0)
+    weight = _binomial(inside.astype(np.float32))
+    total = _binomial(np.where(inside, image, np.float32(0)))
+    inside &= (weight > MIN_SUPPORT) & (total > 0)
+    log_image = np.log(total / np.maximum(weight, MIN_SUPPORT), where=inside, out=np.zeros(image.shape, np.float32))
+    return log_image, inside
+
+
+def _binomial(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Weights 1, 2, 1 along both axes, nothing outside: plain sums, the same bits everywhere."""
+    for axis in (0, 1):
+        lines = np.moveaxis(plane, axis, 0)
+        smooth = 2 * lines
+        smooth[1:] += lines[:-1]
+        smooth[:-1] += lines[1:]
+        plane = np.moveaxis(smooth, 0, axis) / np.float32(4)
+    return plane
+
+
+def _blocks(shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
+    y, x = (np.arange(n) * BLOCKS // n for n in shape)
+    return y[:, None] * BLOCKS + x[None, :]
+
+
+def _huber_mean(values: npt.NDArray[np.float32], blocks: npt.NDArray[np.intp]) -> tuple[float, float]:
+    """Robust mean, and its standard error from the sums over blocks."""
+    data = values.astype(np.float64)
+    mean = float(np.median(data))
+    width = HUBER * 1.4826 * float(np.median(np.abs(data - mean))) + 1e-9
+    for _ in range(HUBER_TURNS):
+        influence = np.clip(data - mean, -width, width)
+        inner = float(np.count_nonzero(np.abs(influence) < width))
+        if not inner:
+            break
+        mean += float(influence.sum()) / inner
+    influence = np.clip(data - mean, -width, width)
+    inner = max(1.0, float(np.count_nonzero(np.abs(influence) < width)))
+    sums = np.bincount(blocks, influence, BLOCKS**2)
+    return mean, float(np.sqrt((sums**2).sum())) / inner
+
+
+def _shifted(histogram: npt.NDArray[np.number], bins: float) -> Floats:
+    """Return the histogram of values that are `bins` bins lower."""
+    edges = np.arange(N_BINS + 1)
+    total = np.concatenate([[0.0], np.cumsum(histogram, dtype=np.float64)])
+    return np.diff(np.interp(edges + bins, edges, total))
+
+
+def _smoothed(density: Floats) -> Floats:
+    sigma = CLASS_WIDTH / BIN
+    reach = int(np.ceil(4 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return np.convolve(density, kernel / kernel.sum(), mode="same")
+
+
+def _peak(scores: Floats) -> float:
+    """Position of the largest score, between the bins by a parabola."""
+    at = int(np.argmax(scores))
+    if 0 < at < len(scores) - 1:
+        left, middle, right = scores[at - 1 : at + 2]
+        bend = left - 2 * middle + right
+        if bend < 0:
+            return float(at + 0.5 * (left - right) / bend)
+    return float(at)
