@@ -7,6 +7,7 @@ include { CORRECT      } from '../modules/correct/main'
 include { ASSEMBLE     } from '../modules/assemble/main'
 include { REPORT       } from '../modules/report/main'
 include { BATCH_REPORT } from '../modules/batch_report/main'
+include { asFile       } from './files'
 
 // All parts of each acquisition, in order; an acquisition that lacks one (its task failed) is left out.
 def gathered(parts) {
@@ -21,8 +22,8 @@ workflow BIAS_CORRECTION {
     acquisitions // plan of each acquisition, as linumpy.plan.acquisition writes it
 
     main:
-    images = acquisitions.map { plan -> [plan.id, file(plan.image, glob: false)] }
-    given_masks = acquisitions.map { plan -> [plan.id, plan.mask ? file(plan.mask, glob: false) : []] }
+    images = acquisitions.map { plan -> [plan.id, asFile(plan.image)] }
+    given_masks = acquisitions.map { plan -> [plan.id, plan.mask ? asFile(plan.mask) : []] }
 
     TISSUE_MASK(
         acquisitions.map { plan -> [plan.id, plan.tissue_mask] }.join(images).join(given_masks)

@@ -23,7 +23,7 @@ class AlongZ:
     Parameters
     ----------
     levels : ndarray of float64, shape (Z,)
-        ``B`` of each plane, 0 on planes without tissue.
+        ``B`` of each plane. Planes without tissue go with the nearest of their section; 0 in a section without any.
     errors : ndarray of float64, shape (Z,)
         Standard error of ``B`` relative to the stack's mean.
     kept : ndarray of float64, shape (Z,)

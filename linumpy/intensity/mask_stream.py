@@ -57,8 +57,6 @@ class SectionMask:
         Smoothed voxels above it are tissue; None where the section has too few non-zero voxels.
     tissue_share : float
         Share of the section's voxels in the final mask, 0 to 1.
-    n_nonzero : int
-        Non-zero smoothed voxels.
     reads : int
         How often the section's planes were read.
     split : HistogramSplit or None
@@ -74,7 +72,6 @@ class SectionMask:
     z_stop: int
     threshold: float | None
     tissue_share: float
-    n_nonzero: int
     reads: int
     split: HistogramSplit | None = None
     borrowed_from: int | None = None
@@ -171,7 +168,6 @@ class _Stream:
                 z_stop=stop,
                 threshold=threshold,
                 tissue_share=0.0,
-                n_nonzero=histogram.n_voxels,
                 reads=self.reads[index],
                 split=split,
                 borrowed_from=borrowed_from,

@@ -22,7 +22,6 @@ from linumpy.io.errors import OmeZarrError
 
 __all__ = ["Axis", "Dataset", "ImageMetadata", "check_metadata_file", "read_image_metadata"]
 
-OME_ZARR_VERSIONS = ("0.4", "0.5")
 MAX_ENTRIES = 100
 """Most levels, axes or transformations: what is more is no image's, and a model of each takes memory."""
 MAX_JSON_BYTES = 2**23

@@ -85,7 +85,7 @@ def fit(
 
     spans = [cp - bspline.DEGREE for cp in first_control_points]
     last = [(n << (len(n_iterations) - 1)) + bspline.DEGREE for n in spans]
-    coefficients = _control_points(n4, grid, last).astype(np.float32)
+    coefficients = _control_points(n4, last).astype(np.float32)
     whole = [1, 1, 1]
     for axis, n in zip(kept, last, strict=True):
         whole[axis] = n
@@ -99,7 +99,7 @@ def fit(
     return coefficients.reshape(whole), levels
 
 
-def _control_points(n4: Any, grid: Any, n_control_points: Sequence[int]) -> npt.NDArray[np.float64]:
+def _control_points(n4: Any, n_control_points: Sequence[int]) -> npt.NDArray[np.float64]:
     """Return the control points that make the filter's field, by least squares on each axis."""
     sitk: Any = import_module("SimpleITK")
     n_samples = [SAMPLES_PER_SPAN * (n - bspline.DEGREE) + bspline.DEGREE + 1 for n in n_control_points]

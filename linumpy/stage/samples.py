@@ -2,9 +2,9 @@
 
 TISSUE_MASK keeps, while the image streams by, three regular samplings of it and of its mask: what each section is
 fitted on, what the stack is fitted on, and every plane, for the brightness along Z. All are runs of sampled planes in
-plain ``.npy`` files, which a task maps into memory and reads its own rows of. ``samples.json`` is written last; it
-holds a digest of every row, which is compared before the row is used: a flipped bit would change voxels, and nothing
-after it could tell.
+plain ``.npy`` files, of which a task reads its own rows. ``samples.json`` is written when they are whole; it holds a
+digest of every row, which is compared before the row is used: a flipped bit would change voxels, and nothing after it
+could tell. ``along_z.json`` is what was told of the brightness along Z from the planes.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ def damaged(path: Path, why: object) -> ValueError:
 
 
 class Samples:
-    """The samples of an acquisition, mapped from the files that :class:`SampleWriter` left.
+    """The samples of an acquisition, read from the files that :class:`SampleWriter` left.
 
     Parameters
     ----------

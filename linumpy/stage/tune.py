@@ -87,11 +87,6 @@ class Tuning:
     candidates: tuple[Candidate, ...]
     recommended: int
 
-    @property
-    def recommended_parameters(self) -> dict[str, Any]:
-        """What a parameter file needs to hold."""
-        return self.candidates[self.recommended].parameters
-
 
 def tune(
     volume: NDArray[Any],

@@ -14,7 +14,7 @@ from linumpy.intensity.sections import section_bounds
 from linumpy.intensity.tissue_mask import compute_tissue_mask, stream_tissue_mask
 
 SPLIT = HistogramSplit(threshold=60, floor=5, background=30, tissue=120, separation=6)
-GOOD = SectionMask(0, 0, 5, 60.0, 0.5, 1000, 1, SPLIT, None, captured=1.0, leaked=0.0)
+GOOD = SectionMask(0, 0, 5, 60.0, 0.5, 1, SPLIT, None, captured=1.0, leaked=0.0)
 
 
 def sections(**changes):

@@ -19,7 +19,7 @@ def test_the_even_candidate_is_recommended() -> None:
     ]
     tuning = tune(acquisition.volume, 3, acquisition.voxel_size_mm, CorrectionParameters(workers=1), candidates)
     assert tuning.recommended == 1
-    assert tuning.recommended_parameters == {}
+    assert tuning.candidates[tuning.recommended].parameters == {}
     unevenness = [candidate.figures["unevenness"] for candidate in tuning.candidates]
     assert unevenness[1] < 0.02 < unevenness[0]
     assert tuning.before["step_deviation"] > 0.1
