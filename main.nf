@@ -71,12 +71,17 @@ def whatWasSpent(tasks) {
 // below all that Nextflow says, and to those who silence it (-q), too.
 def atTheVeryEnd(records, places, words) {
     Runtime.runtime.addShutdownHook(new Thread({ ->
-        def files = records.exists() ? records.listFiles() : []
-        places.each { place ->
-            place.mkdirs()
-            files.each { file -> file.copyTo(place.resolve(file.name)) }
+        try {
+            def files = records.exists() ? records.listFiles() : []
+            places.each { place ->
+                place.mkdirs()
+                files.each { file -> file.copyTo(place.resolve(file.name)) }
+            }
+            records.deleteDir()
         }
-        records.deleteDir()
+        catch (Exception error) {
+            System.out.println("Trace, report and timeline stay in ${records}: ${error.message}")
+        }
         words.each { said -> System.out.println(said) }
     }))
 }
@@ -91,7 +96,7 @@ workflow {
         log.info(helpText())
         exit(0)
     }
-    def needed = [input: 'a samplesheet', outdir: 'a folder for the results'].findAll { name, _what -> !params[name] }
+    def needed = [input: 'a samplesheet', outdir: 'a folder for the results'].findAll { name, _what -> !params.getOrDefault(name, null) }
     if (needed) {
         error("Give ${needed.collect { name, what -> "--${name} (${what})" }.join(' and ')}; --help lists all parameters")
     }

@@ -48,6 +48,16 @@ def bring(source, target, mode) {
     return why
 }
 
+// The same, but an exception is returned.
+def tryToBring(source, target, mode) {
+    try {
+        return bring(source, target, mode)
+    }
+    catch (Exception problem) {
+        return problem
+    }
+}
+
 // Files ([name: path]) become the folder of that name in outdir; what is there gives way. Nothing is done where they are there.
 def putFolder(files, outdir, name, mode) {
     def place = outdir.resolve(name)
@@ -61,7 +71,13 @@ def putFolder(files, outdir, name, mode) {
     def before = outdir.resolve(".${name}.before")
     try {
         remove(partial)
-        def copied = files.entrySet().parallelStream().map { entry -> bring(entry.value, partial.resolve(entry.key), mode) }.toList().findAll { why -> why }
+        // All end before one that failed is told: none writes into a folder that is removed.
+        def brought = files.entrySet().parallelStream().map { entry -> tryToBring(entry.value, partial.resolve(entry.key), mode) }.toList()
+        def failed = brought.find { result -> result instanceof Exception }
+        if (failed) {
+            throw failed
+        }
+        def copied = brought.findAll { why -> why }
         if (copied) {
             log.info("${name}: ${copied.size()} of ${files.size()} files are copied to ${outdir}, hard links do not work there (${copied[0]})")
         }
@@ -74,12 +90,12 @@ def putFolder(files, outdir, name, mode) {
             remove(before)
         }
     }
-    catch (Exception error) {
+    catch (Exception problem) {
         if (renames && before.exists() && !place.exists()) {
             java.nio.file.Files.move(before, place)
         }
         remove(partial)
-        error("${name} could not be put into ${outdir} (${error.message}). Make room there or mend the folder, then give the same command with -resume.")
+        error("${name} could not be put into ${outdir} (${problem.message}). Make room there or mend the folder, then give the same command with -resume.")
     }
     return place
 }

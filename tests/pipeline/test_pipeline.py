@@ -401,7 +401,7 @@ def test_what_a_run_leaves_of_an_earlier_one(launch, inputs, tmp_path):
     run = read_json(first.outdir / "pipeline_info.unfinished" / "run.json")
     assert (run["finished"], run["unfinished"]) == (["uneven"], ["sixteen"])
 
-    launch(tmp_path, "-stub-run", "--input", samplesheet, "-resume")
+    launch(tmp_path, "-stub-run", "--input", samplesheet, "-resume", parser="v2")
     assert sorted(path.name for path in first.outdir.iterdir()) == [
         "index.html", "pipeline_info", "ro-crate-metadata.json", "sixteen", "uneven",
     ]  # fmt: skip
