@@ -89,11 +89,14 @@ class AlongZ:
         profile = np.zeros(len(self.levels))
         gains = []
         for z_start, z_stop in sections:
-            planes = slice(z_start, z_stop)
-            mean = (
-                float(np.average(self.levels[planes], weights=tissue)) if (tissue := self.tissue[planes]).any() else 0.0
-            )
+            own, mean = self.within(z_start, z_stop)
             if within:
-                profile[planes] = self.levels[planes] - mean
+                profile[z_start:z_stop] = own
             gains.append(float(np.exp(-mean)) if between else 1.0)
         return tuple(profile.tolist()), tuple(gains)
+
+    def within(self, z_start: int, z_stop: int) -> tuple[Floats, float]:
+        """Return the levels of a section's planes relative to their mean over tissue, and that mean."""
+        levels, tissue = self.levels[z_start:z_stop], self.tissue[z_start:z_stop]
+        mean = float(np.average(levels, weights=tissue)) if tissue.any() else 0.0
+        return levels - mean, mean

@@ -258,8 +258,8 @@ def fit_section_samples(samples: Samples, index: int, settings: FitSettings) -> 
     choice = settings.choose(grid.shape, geometry.voxel_size_mm, geometry.section_shrink)
     image, mask = samples.section(index)
     if settings.depth_profile:
-        planes = z_start + grid.start[0] + grid.step[0] * np.arange(grid.size[0])
-        levels = np.array(levels_along_z(samples, settings)[0], np.float32)[planes]
+        levels = samples.along_z.within(*geometry.sections[index])[0].astype(np.float32)
+        levels = levels[grid.start[0] + grid.step[0] * np.arange(grid.size[0])]
         flat = np.divide(image, np.exp(levels)[:, None, None], dtype=np.float32)
         image = smooth_along_depth(flat, mask, choice.depth_smoothing)
     fit = fit_log_bias_field(
