@@ -125,7 +125,7 @@ def choose_fit(
     --------
     >>> choice = choose_fit((20, 3000, 3000), (0.01, 0.002, 0.002))
     >>> choice.refinements, choice.n_control_points, choice.shrink_factor
-    ((3, 1, 1), (4, 4, 4), (1, 11, 11))
+    ((0, 1, 1), (4, 4, 4), (1, 11, 11))
     """
     size = _triple(shape)
     of_section = section_planes is None
