@@ -38,8 +38,6 @@ CLASS_WIDTH = 0.06
 """Smoothing of the histograms before they are compared, in logarithm."""
 MAX_SHIFT = 0.5
 SHIFT_TURNS = 3
-NOTHING = 1e-5
-"""Density of a histogram where it has no samples."""
 
 Floats = npt.NDArray[np.float64]
 Plane = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
@@ -120,6 +118,9 @@ def plane_ratios(planes: Iterable[Plane]) -> PlaneRatios:
 def histogram_shifts(histograms: npt.NDArray[np.uint32], levels: Floats) -> Floats:
     """Measure each plane's level by its histogram against that of the stack.
 
+    The shift of largest correlation lays classes onto classes. (The likelihood, a sum of logarithms, follows the tails
+    instead: near the ends of a brain, where much of a plane is dark rim, it was off by twice as much.)
+
     Parameters
     ----------
     histograms : ndarray of uint32, shape (Z, N_BINS)
@@ -148,9 +149,9 @@ def histogram_shifts(histograms: npt.NDArray[np.uint32], levels: Floats) -> Floa
         stack = np.zeros(N_BINS)
         for plane, shift in zip(flat, shifts, strict=True):
             stack += _shifted(plane, shift)
-        log_density = np.pad(np.log(_smoothed(stack / stack.sum()) + NOTHING), reach, constant_values=np.log(NOTHING))
+        density = np.pad(_smoothed(stack / stack.sum()), reach)
         for i, (plane, (low, high)) in enumerate(zip(smooth, spans, strict=True)):
-            window = np.lib.stride_tricks.sliding_window_view(log_density[low : high + 2 * reach], high - low)
+            window = np.lib.stride_tricks.sliding_window_view(density[low : high + 2 * reach], high - low)
             shifts[i] = reach - _peak(window @ plane[low:high])
         shifts -= np.median(shifts)
     found[there] = BIN * shifts

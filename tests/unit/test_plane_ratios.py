@@ -136,6 +136,18 @@ def test_histogram_shifts_come_beside_what_is_known() -> None:
     np.testing.assert_allclose(shifts, left, atol=0.01)
 
 
+def test_a_rim_of_dark_tissue_is_no_level() -> None:
+    """At the ends of a brain most of a plane lies near the rim, where tissue is darker; its classes keep their place."""
+    rng = np.random.default_rng(0)
+    grey, white = 480 + 5 * rng.standard_normal((6, 4000)), 510 + 5 * rng.standard_normal((6, 4000))
+    histograms = np.zeros((6, N_BINS), np.uint32)
+    for z in range(6):
+        rim = 475 - rng.exponential(15, 1500 if z > 3 else 100)
+        values = np.concatenate([grey[z], white[z, : 1000 if z > 3 else 4000], rim])
+        histograms[z] = np.bincount(values.astype(int), minlength=N_BINS)
+    assert np.abs(histogram_shifts(histograms, np.zeros(6))).max() < 0.025
+
+
 def test_histograms_of_planes_without_tissue_tell_nothing() -> None:
     histograms = np.zeros((3, N_BINS), np.uint32)
     histograms[0, 500] = histograms[2, 505] = 10 * MIN_TISSUE
