@@ -48,6 +48,7 @@ def _along_z(a: Acquisition) -> dict[str, Any]:
         "kept": [0.001 * z if n else None for z, n in enumerate(tissue)],
         "tissue": tissue,
         "profile": levels[: max(stop - start for start, stop in a.sections)],
+        "fell_back": [],
         "odd_planes": [1] if len(tissue) > 1 and tissue[1] else [],
         "variances": {"rate": 0.02, "profile": 0.3},
         "verdict": "The data tell the level along Z to ±2.1 % (standard error of the median plane).",

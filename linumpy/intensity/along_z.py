@@ -27,7 +27,7 @@ class AlongZ:
     errors : ndarray of float64, shape (Z,)
         Standard error of ``B`` relative to the stack's mean.
     kept : ndarray of float64, shape (Z,)
-        The anatomy's level, which stays in the image, mean 0.
+        Logarithm of the tissue's median brightness that stays in the image, mean 0; 0 for planes without tissue.
     profile : ndarray of float64, shape (deepest section,)
         ``P``, mean 0.
     odd_planes : tuple of int

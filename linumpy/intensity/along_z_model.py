@@ -33,7 +33,7 @@ import numpy.typing as npt
 from scipy import linalg, ndimage, optimize
 
 from linumpy.intensity.along_z import AlongZ
-from linumpy.intensity.plane_ratios import MIN_TISSUE, PlaneRatios, histogram_shifts
+from linumpy.intensity.plane_ratios import MIN_TISSUE, PlaneRatios, histogram_medians, histogram_shifts
 from linumpy.intensity.sections import Sections
 
 __all__ = ["fit_along_z"]
@@ -143,11 +143,11 @@ def fit_along_z(ratios: PlaneRatios, sections: Sections) -> AlongZ:
     levels = stack.levels(solution.states, solution.border)
     draws = np.stack([stack.levels(*solution.draw(seed)) for seed in range(DRAWS)])
     draws -= np.average(draws, axis=1, weights=stack.tissue)[:, None]
-    steps = stack.gap * stack.rate_scale[:-1] * solution.states[:-1, RATE]
-    anatomy = np.concatenate([[0.0], np.cumsum(steps)])
-    anatomy -= np.average(anatomy, weights=stack.tissue)
+    # Not the sum of `a`: where a brain tapers, its columns darken towards the rim, and the tissue as a whole does not.
+    kept = histogram_medians(ratios.histograms[stack.planes]) - levels
+    kept -= np.average(kept, weights=stack.tissue)
     everywhere = np.zeros((2, sections[-1][1]))
-    everywhere[:, stack.planes] = draws.std(axis=0), anatomy
+    everywhere[:, stack.planes] = draws.std(axis=0), kept
     profile = stack.profile(solution.border)
     return AlongZ(
         levels=stack.of_all_planes(levels, solution.border),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PlaneRatios", "histogram_shifts", "plane_ratios"]
+__all__ = ["PlaneRatios", "histogram_medians", "histogram_shifts", "plane_ratios"]
 
 MIN_TISSUE = 50
 """Fewest samples, tissue in both planes, that a ratio is told from."""
@@ -156,6 +156,28 @@ def histogram_shifts(histograms: npt.NDArray[np.uint32], levels: Floats) -> Floa
         shifts -= np.median(shifts)
     found[there] = BIN * shifts
     return found
+
+
+def histogram_medians(histograms: npt.NDArray[np.uint32]) -> Floats:
+    """Return the median log intensity of each plane, from an origin that all planes share.
+
+    Parameters
+    ----------
+    histograms : ndarray of uint32, shape (Z, N_BINS)
+        As `plane_ratios` gives them; none may be empty.
+
+    Returns
+    -------
+    ndarray of float64, shape (Z,)
+        Medians in logarithm, between the edges of a bin in proportion.
+    """
+    total = np.cumsum(histograms, axis=1, dtype=np.float64)
+    half = total[:, -1] / 2
+    at = np.argmax(total >= half[:, None], axis=1)
+    planes = np.arange(len(histograms))
+    held = histograms[planes, at]
+    medians: Floats = BIN * (at + 1 - (total[planes, at] - half) / held)
+    return medians
 
 
 def _smooth_logarithm(image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> Plane:

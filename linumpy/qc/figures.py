@@ -30,6 +30,8 @@ MAX_POINTS = 2000
 """Most points of a series; of more, the least and the greatest of each run are drawn."""
 
 DENSE_CUTS = 60
+MAX_PROFILES = 60
+"""Most depth profiles that are drawn."""
 
 CHART_WIDTH, CHART_LEFT, CHART_RIGHT, CHART_TOP, CHART_BOTTOM = 1100.0, 74.0, 14.0, 20.0, 40.0
 
@@ -140,6 +142,7 @@ class Chart:
     """Name of the series, outline."""
     dots: list[tuple[str, float, float, str]] = field(default_factory=list)
     """Name of the series, x, y, hover text."""
+    x_label: str = "plane (Z)"
     band: tuple[float, float] | None = None
     """Top and height of a shaded band."""
     width: float = CHART_WIDTH
@@ -282,6 +285,41 @@ def along_z_charts(along_z: Mapping[str, Any], cuts: Sequence[int]) -> list[Char
             areas=[("support", support.area([0.0] * n_planes, tissue))],
         ),
     ]
+
+
+def depth_chart(along_z: Mapping[str, Any], bounds: Sequence[tuple[int, int]]) -> Chart | None:
+    """Return the depth profile that the sections share, and each section's own, or None where none is deeper than 1.
+
+    A section's own is relative to its mean; of very many sections, some at equal distances are drawn.
+    """
+    shared = along_z["profile"]
+    if len(shared) < 2:
+        return None
+    measured = [
+        (start, stop)
+        for start, stop in bounds
+        if stop - start > 1 and any(error is not None for error in along_z["errors"][start:stop])
+    ]
+    own = []
+    for start, stop in measured[:: -(-len(measured) // MAX_PROFILES) or 1]:
+        levels = np.array(along_z["levels"][start:stop])
+        # Sections that are not as deep as others are compared over the depths that they have.
+        own.append((100 * np.expm1(levels - levels.mean() + np.mean(shared[: len(levels)]))).tolist())
+    common = (100 * np.expm1(shared)).tolist()
+    values = [v for profile in (common, *own) for v in profile]
+    span = max(max(values) - min(values), 4.0)
+    axes = _Axes(len(shared), min(values) - 0.06 * span, max(values) + 0.06 * span, 260.0)
+    return Chart(
+        title=f"Depth profiles of {len(own)} sections, and the one they share",
+        x_label="depth in the section, planes",
+        y_label="brightness relative to the section",
+        height=axes.height,
+        x_ticks=axes.plane_ticks(),
+        y_ticks=[(axes.y(t), f"{t:+g} %".replace("-", "−") if t else "0") for t in nice_ticks(axes.low, axes.high)],
+        cuts=[],
+        dense=False,
+        curves=[("own", "".join(axes.path(profile) for profile in own)), ("level", axes.path(common))],
+    )
 
 
 def profile_chart(before: Values, after: Values, cuts: Sequence[int]) -> Chart | None:

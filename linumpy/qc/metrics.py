@@ -15,6 +15,7 @@ import linumpy
 from linumpy.intensity.along_z import AlongZ
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.intensity.correction import correct_block
+from linumpy.intensity.sections import Sections
 from linumpy.stage.samples import Samples
 
 __all__ = ["acquisition_metrics", "coefficient_of_variation", "plane_contrast", "step_ratio"]
@@ -25,6 +26,8 @@ LARGEST_GAIN, LARGEST_ERROR = 3.0, 0.1
 """A gain beyond the one, relative to the median section's, needs a standard error below the other."""
 USUAL_ERROR = 0.05
 """Planes whose level has a larger standard error are named."""
+FELL_BACK = 0.7
+"""Where a section's own planes leave a larger share of what a gain's standard deviation is, they tell it hardly."""
 LISTED_PLANES = 20
 """Most planes, and runs of planes, that a sentence names."""
 _BACKENDS = {"numba": "native", "cupy": "gpu", "simpleitk": "cpu", "numpy": "numpy"}
@@ -119,7 +122,7 @@ def acquisition_metrics(
     sections: list[dict[str, Any]] = []
     harmonised = settings["parameters"]["harmonise"] == "gain"
     measured = samples.along_z if harmonised or settings["parameters"]["depth_profile"] else None
-    along_z = None if measured is None else _along_z(measured, len(bias.sections))
+    along_z = None if measured is None else _along_z(measured, bias.sections)
     for index, ((z_start, z_stop), gain, fit) in enumerate(
         zip(bias.sections, bias.gains, bias.section_fits, strict=True)
     ):
@@ -162,6 +165,7 @@ def acquisition_metrics(
             *tissue["warnings"],
             *_warnings(tissue, sections, tissue_fraction),
             *_odd_planes(along_z, bias, put_right=settings["parameters"]["depth_profile"]),
+            *_unsupported(along_z),
         ],
         "tissue_fraction": tissue_fraction,
         "voxels": {**tissue["voxels"], **correction["clipped"]},
@@ -195,11 +199,36 @@ def acquisition_metrics(
     }
 
 
-def _along_z(measured: AlongZ, n_sections: int) -> dict[str, Any]:
+def _along_z(measured: AlongZ, sections: Sections) -> dict[str, Any]:
     """Return what was measured along Z; planes that nothing was measured of have no error and nothing kept."""
     errors = [error or None for error in measured.errors.tolist()]
     kept = [None if error is None else level for level, error in zip(measured.kept.tolist(), errors, strict=True)]
-    return measured.to_dict() | {"errors": errors, "kept": kept, "verdict": _verdict(errors, n_sections)}
+    return measured.to_dict() | {
+        "errors": errors,
+        "kept": kept,
+        "fell_back": _fell_back(measured, sections),
+        "verdict": _verdict(errors, len(sections)),
+    }
+
+
+def _fell_back(measured: AlongZ, sections: Sections) -> list[int]:
+    """Return the sections with tissue whose own planes tell too little: what they get is what the sections share."""
+    most = max(USUAL_ERROR, FELL_BACK * measured.variances["gain"])
+    fell = []
+    for index, (z_start, z_stop) in enumerate(sections):
+        known = measured.errors[z_start:z_stop]
+        known = known[known > 0]
+        if measured.tissue[z_start:z_stop].any() and not (known.size and known.min() <= most):
+            fell.append(index)
+    return fell if len(sections) > 1 else []
+
+
+def _unsupported(along_z: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    message = "its planes hardly tell its level: beside what all sections share it gets little or nothing of its own"
+    return [
+        {"code": "fell_back", "message": message, "section": section}
+        for section in (along_z["fell_back"] if along_z else ())
+    ]
 
 
 def _verdict(errors: Sequence[float | None], n_sections: int) -> str:

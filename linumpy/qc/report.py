@@ -113,6 +113,7 @@ def render_report(metrics: Metrics, pictures: Mapping[str, Picture], *, title: s
         figures.step_chart(n_planes, cuts, steps["before"], steps["after"], STEP_TOLERANCE),
     ]
     codes = _codes_of_section(metrics["warnings"])
+    bounds = [(section["z_start"], section["z_stop"]) for section in sections]
     page = page_environment().get_template("report.html.j2")
     return page.render(
         title=title or metrics["acquisition"],
@@ -126,6 +127,7 @@ def render_report(metrics: Metrics, pictures: Mapping[str, Picture], *, title: s
         views=_views(pictures),
         charts=[chart for chart in charts if chart is not None],
         along_z_charts=figures.along_z_charts(metrics["along_z"], cuts) if metrics["along_z"] else [],
+        depth_chart=figures.depth_chart(metrics["along_z"], bounds) if metrics["along_z"] else None,
         tolerance=STEP_TOLERANCE,
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from linumpy.intensity.along_z import AlongZ
 from linumpy.intensity.bias_model import BiasModel, read_json
+from linumpy.intensity.sections import section_bounds
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.qc.metrics import _along_z, _jumps, _odd_planes, _warnings, coefficient_of_variation, step_ratio
 from tests.acquisitions import small_acquisition, write_ome_zarr
@@ -125,11 +126,11 @@ def test_the_worst_is_named(corrected, name):
     assert worst["section"] == int(np.argmax(values))
 
 
-def found(errors, n_sections=3):
+def found(errors, n_sections=2, gain=0.1):
     n = len(errors)
     zeros = np.zeros(n)
-    measured = AlongZ(zeros, np.array(errors), zeros, zeros[:2], (), np.full(n, 900), {})
-    return _along_z(measured, n_sections)
+    measured = AlongZ(zeros, np.array(errors), zeros, zeros[:2], (), np.full(n, 900), {"gain": gain})
+    return _along_z(measured, section_bounds(n, n_sections))
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,20 @@ def test_the_verdict_says_what_the_data_tell(errors, n_sections, said):
 def test_planes_that_nothing_was_measured_of_have_no_error():
     assert found([0.02, 0.0])["errors"] == [0.02, None]
     assert found([0.02, 0.0])["kept"] == [0.0, None]
+
+
+@pytest.mark.parametrize(
+    ("errors", "gain", "fell"),
+    [
+        ([0.02, 0.02, 0.09, 0.08], 0.1, [1]),
+        ([0.02, 0.02, 0.09, 0.06], 0.1, []),  # a plane tells it
+        ([0.02, 0.02, 0.04, 0.04], 0.05, []),  # small enough, whatever the gains are
+        ([0.02, 0.02, 0.0, 0.0], 0.1, [1]),  # tissue, but nothing was measured
+    ],
+)
+def test_sections_that_their_planes_tell_too_little_of_are_named(errors, gain, fell):
+    assert found(errors, 2, gain)["fell_back"] == fell
+    assert found(errors, 1, gain)["fell_back"] == []
 
 
 def gains_warned(gains, errors):

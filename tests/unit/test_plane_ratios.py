@@ -6,7 +6,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from linumpy.intensity.plane_ratios import BIN, MIN_TISSUE, N_BINS, Plane, PlaneRatios, histogram_shifts, plane_ratios
+from linumpy.intensity.plane_ratios import (
+    BIN,
+    MIN_TISSUE,
+    N_BINS,
+    Plane,
+    PlaneRatios,
+    histogram_medians,
+    histogram_shifts,
+    plane_ratios,
+)
 
 LEVELS = np.array([0.0, 0.2, -0.3, 0.1, 0.15, -0.05])
 SHAPE = (60, 80)
@@ -137,7 +146,7 @@ def test_histogram_shifts_come_beside_what_is_known() -> None:
 
 
 def test_a_rim_of_dark_tissue_is_no_level() -> None:
-    """At the ends of a brain most of a plane lies near the rim, where tissue is darker; its classes keep their place."""
+    """At the ends of a brain much of a plane is dark rim; its classes stay where they are."""
     rng = np.random.default_rng(0)
     grey, white = 480 + 5 * rng.standard_normal((6, 4000)), 510 + 5 * rng.standard_normal((6, 4000))
     histograms = np.zeros((6, N_BINS), np.uint32)
@@ -156,3 +165,12 @@ def test_histograms_of_planes_without_tissue_tell_nothing() -> None:
     assert np.isnan(shifts).tolist() == [False, True, False]
     assert shifts[2] - shifts[0] == pytest.approx(5 * BIN, abs=0.01)
     assert np.isnan(histogram_shifts(np.zeros((2, N_BINS), np.uint32), np.zeros(2))).all()
+
+
+def test_medians_of_histograms() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(20 + 5 * LEVELS[:, None], 2, (6, 20001)) / 2
+    histograms = np.stack([np.bincount(np.floor(10 * row).astype(int), minlength=N_BINS) for row in values])
+    np.testing.assert_allclose(
+        histogram_medians(histograms.astype(np.uint32)) / BIN / 10, np.median(values, axis=1), atol=0.005
+    )

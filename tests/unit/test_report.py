@@ -285,6 +285,19 @@ def test_charts_along_z_of_very_many_planes_are_thinned():
     assert len(charts[0].dots) <= figures.MAX_POINTS
 
 
+def test_depth_profiles_of_the_sections_stand_beside_the_common_one():
+    measured = along_z(6, levels=[0.3, 0.2, 0.1, 0.5, 0.3, 0.1], profile=[0.15, 0.0, -0.15])
+    chart = figures.depth_chart(measured, [(0, 3), (3, 6)])
+    (own_name, own), (_, common) = chart.curves
+    assert (own_name, own.count("M"), common.count("M")) == ("own", 2, 1)
+    # The mean of the two sections' profiles is the common one, at each depth.
+    heights = [[float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", path)] for path in (own, common)]
+    np.testing.assert_allclose(np.reshape(heights[0], (2, 3)).mean(axis=0), heights[1], atol=2.0)
+    blank = along_z(6, levels=[0.3, 0.2, 0.1, 0.0, 0.0, 0.0], profile=[0.1, 0.0, -0.1], errors=[0.02] * 3 + [None] * 3)
+    assert figures.depth_chart(blank, [(0, 3), (3, 6)]).curves[0][1].count("M") == 1
+    assert figures.depth_chart(along_z(6, profile=[0.0]), [(z, z + 1) for z in range(6)]) is None
+
+
 def test_nothing_measured_along_z_is_no_chart():
     assert figures.along_z_charts(along_z(4, errors=[None] * 4), []) == []
     assert figures.along_z_charts(along_z(1), []) == []
