@@ -29,6 +29,7 @@ ALL_SAMPLES = 1 << 25
 """Most samples of a plane, and of all: 128 MiB."""
 MOST_GIB = 16.0
 """Of a level that is read before the run: a few minutes."""
+MOST_PLANES = 100_000
 NAMED = 12
 
 
@@ -53,6 +54,11 @@ def sections_of_data(image: Image, parameters: Mapping[str, Any]) -> FoundCuts:
         If the data do not tell them, or are too many to read for it.
     """
     level = _level(image)
+    if level.shape[0] > MOST_PLANES:
+        raise ValueError(
+            f"n_sections and sections are empty, and {level.shape[0]} planes are too many to look for cuts in before "
+            f"the run; give one of them"
+        )
     gib = math.prod(level.shape) * level.dtype.itemsize / 2**30
     if gib > MOST_GIB:
         raise ValueError(

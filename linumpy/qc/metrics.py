@@ -360,6 +360,7 @@ def _wrong_cuts(cuts: Mapping[str, Any] | None, mode: str) -> list[dict[str, Any
     declared, planes = cuts["declared"], cuts["found"]
     named = ", ".join(str(plane) for plane in planes[:LISTED_PLANES])
     more = f" and {len(planes) - LISTED_PLANES} more" if len(planes) > LISTED_PLANES else ""
+    certain = "" if cuts["certain"] else "not each of them for certain; "
     what = f"{len(planes) + 1} sections" + (" of equal depth" if cuts["equal"] else "")
     way_out = (
         f"n_sections {len(planes) + 1} says so"
@@ -368,7 +369,7 @@ def _wrong_cuts(cuts: Mapping[str, Any] | None, mode: str) -> list[dict[str, Any
     )
     message = (
         f"the samplesheet has {declared} section{'s' if declared > 1 else ''}; the brightness of the planes jumps and "
-        f"repeats as that of {what} does, which begin at planes 0, {named}{more} (log evidence "
+        f"repeats as that of {what} does, which begin at planes 0, {named}{more} ({certain}log evidence "
         f"{cuts['against_declared']:.0f} against the cuts that were given). A cut in the wrong place spoils two "
         f"sections: look at these planes; {way_out}"
     )

@@ -83,9 +83,11 @@ def test_a_damaged_chunk_is_named_as_the_user_knows_it(tmp_path):
 
 
 def test_too_much_is_not_read(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(found_sections, "MOST_GIB", 1e-6)
-    with pytest.raises(InputError, match="too many to look for cuts in before the run; give one of them, or a pyramid"):
-        plan(tmp_path, {"image": images["sections"], "n_sections": ""})
+    for limit, message in (("MOST_GIB", "holds 0 GiB, too many"), ("MOST_PLANES", "64 planes are too many")):
+        with monkeypatch.context() as limited:
+            limited.setattr(found_sections, limit, 1e-6)
+            with pytest.raises(InputError, match=f"{message} to look for cuts in before the run; give one of them"):
+                plan(tmp_path / limit, {"image": images["sections"], "n_sections": ""})
 
 
 @pytest.mark.parametrize("apart", [1, 3, 20])
