@@ -184,6 +184,7 @@ def example(
         if mode != "per_section"
         else None,
         "along_z": None if mode == "global" else _along_z(a),
+        "cuts": None,
         "planes": {
             "median_before": medians["before"],
             "median_after": medians["after"],

@@ -22,6 +22,7 @@ from linumpy.io.errors import OmeZarrError
 from linumpy.io.ome_zarr import Image, open_image, open_mask
 from linumpy.io.pyramid import PyramidLayout, layout_like
 from linumpy.n4.grid import SampleGrid
+from linumpy.plan.found_sections import as_reason, sections_of_data
 from linumpy.plan.preview import StandIn, full_image, stand_in
 from linumpy.plan.samplesheet import Row, read_sections
 from linumpy.plan.stored import checked_chunks, link_warnings
@@ -155,10 +156,13 @@ def plan_acquisition(
     mask: Image | None = attempt("mask", lambda: open_mask(files.find(row.mask))) if row.mask else None
     if image is None:
         return None, None, faults
-    sections = None
+    sections, found = None, None
     if given_sections or row.n_sections:
         column = "sections" if row.sections else "n_sections"
         sections = attempt(column, lambda: _sections(image.shape[0], given_sections or row.n_sections or 1))
+    elif not row.sections:
+        found = attempt("image", lambda: sections_of_data(image, parameters))
+        sections = found and found.sections
     if mask is not None and mask.shape != image.shape:
         faults.append(
             f"{row.where}: mask has shape {mask.shape}, image {image.shape} (z, y, x); give a mask on the image's grid"
@@ -180,9 +184,12 @@ def plan_acquisition(
         return None, None, faults
     warnings = [
         *(warning for column in missing for warning in link_warnings(column, missing[column])),
-        *_implausible(image, sections, given=given_sections is not None),
+        *_implausible(image, sections, given=row.n_sections is None),
     ]
     plan = _plan(row, files, view, missing["image"].n_missing, [code, *fingerprints], warnings)
+    if found:
+        what, value, why = as_reason(found)
+        plan["report"]["chosen"].insert(0, {"what": what, "value": value, "why": why})
     if parameters["tune"]:
         plan["tune"] |= {"factors": view.factors, "parameters": CorrectionParameters.among(parameters)}
     inputs = {
@@ -201,7 +208,7 @@ def plan_acquisition(
 
 
 def _implausible(image: Image, sections: Sections, *, given: bool) -> list[dict[str, Any]]:
-    """Warn of sizes that are most likely a slip; `given` tells that the bounds of sections are the user's own."""
+    """Warn of sizes that are most likely a slip; `given` tells that the sections' bounds follow from no number."""
     found = []
     extent_mm = [n * size for n, size in zip(image.shape, image.voxel_size_mm, strict=True)]
     if not PLAUSIBLE_WIDTH_MM[0] <= max(extent_mm[1:]) or not max(extent_mm) <= PLAUSIBLE_WIDTH_MM[1]:

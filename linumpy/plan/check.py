@@ -21,7 +21,9 @@ __all__ = ["check_input", "software_versions"]
 
 
 def check_input(samplesheet: Path, request: Path, schema: Path, output_plan: Path, output_info: Path) -> None:
-    """Check everything that can be checked before a voxel is read, and write the plan.
+    """Check everything that can be checked before the run, and write the plan.
+
+    No voxel is read, but where the samplesheet leaves the sections to the data.
 
     Parameters
     ----------

@@ -2,7 +2,8 @@
 
 A samplesheet is a CSV file with a header. Columns: ``acquisition`` (name), ``image`` (OME-Zarr), ``n_sections`` or
 ``sections`` (a CSV file with ``z_start,z_stop`` rows), and, where needed, ``mask`` (OME-Zarr), ``channel`` and
-``timepoint``. An empty cell means not given. Paths are absolute or relative to the samplesheet.
+``timepoint``. An empty cell means not given; where ``n_sections`` and ``sections`` are both empty, the sections are
+found in the data (:mod:`linumpy.plan.found_sections`). Paths are absolute or relative to the samplesheet.
 """
 
 from __future__ import annotations
@@ -212,9 +213,8 @@ def _read_row(line: int, values: dict[str, str]) -> tuple[Row | None, list[str]]
     if not values["image"]:
         faults.append(f"{where}: image is empty; give the path of an OME-Zarr")
     given = [column for column in ("n_sections", "sections") if values.get(column)]
-    if len(given) != 1:
-        fault = "both n_sections and sections are given" if given else "neither n_sections nor sections is given"
-        faults.append(f"{where}: {fault}; give one of them")
+    if len(given) == 2:
+        faults.append(f"{where}: both n_sections and sections are given; give one of them")
 
     def number(column: str, minimum: int) -> int | None:
         text = values.get(column)

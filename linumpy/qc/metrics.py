@@ -109,7 +109,7 @@ def acquisition_metrics(
     samples : Samples
         Samples of the image and its mask.
     tissue : mapping
-        What TISSUE_MASK found: image, digest, voxels, tissue per plane, sections.
+        What TISSUE_MASK found: image, digest, voxels, tissue per plane, sections, cuts.
     bias : BiasModel
         The whole field.
     correction : mapping
@@ -164,7 +164,14 @@ def acquisition_metrics(
             *settings["warnings"],
             *tissue["warnings"],
             *_warnings(tissue, sections, tissue_fraction),
-            *_odd_planes(along_z, bias, put_right=settings["parameters"]["depth_profile"]),
+            *(wrong_cuts := _wrong_cuts(tissue["cuts"], settings["parameters"]["mode"])),
+            # A cut that was not declared makes the plane beside it look odd.
+            *_odd_planes(
+                along_z,
+                bias,
+                put_right=settings["parameters"]["depth_profile"],
+                cuts=tissue["cuts"]["found"] if wrong_cuts else (),
+            ),
             *_unsupported(along_z),
         ],
         "tissue_fraction": tissue_fraction,
@@ -173,6 +180,7 @@ def acquisition_metrics(
         "sections": sections,
         "global": _global(samples, bias),
         "along_z": along_z,
+        "cuts": tissue["cuts"],
         "planes": {
             "median_before": planes["median_before"],
             "median_after": planes["median_after"],
@@ -374,10 +382,36 @@ def _warnings(
     return found
 
 
-def _odd_planes(along_z: Mapping[str, Any] | None, bias: BiasModel, *, put_right: bool) -> list[dict[str, Any]]:
-    """Name the planes that were badly taken, section by section."""
+def _wrong_cuts(cuts: Mapping[str, Any] | None, mode: str) -> list[dict[str, Any]]:
+    """Warn where the data show that the sections begin elsewhere; one pass over a whole stack needs no cuts."""
+    if cuts is None or not cuts["differs"] or (mode == "global" and cuts["declared"] == 1):
+        return []
+    declared, planes = cuts["declared"], cuts["found"]
+    named = ", ".join(str(plane) for plane in planes[:LISTED_PLANES])
+    more = f" and {len(planes) - LISTED_PLANES} more" if len(planes) > LISTED_PLANES else ""
+    certain = "" if cuts["certain"] else "not each of them for certain; "
+    what = f"{len(planes) + 1} sections" + (" of equal depth" if cuts["equal"] else "")
+    way_out = (
+        f"n_sections {len(planes) + 1} says so"
+        if cuts["equal"]
+        else "the column `sections` names a CSV file of their bounds; cuts where little tissue is do not show"
+    )
+    message = (
+        f"the samplesheet has {declared} section{'s' if declared > 1 else ''}; the brightness of the planes jumps and "
+        f"repeats as that of {what} does, which begin at planes 0, {named}{more} ({certain}log evidence "
+        f"{cuts['against_declared']:.0f} against the cuts that were given). A cut in the wrong place spoils two "
+        f"sections: look at these planes; {way_out}"
+    )
+    return [{"code": "cuts", "message": message, "section": None}]
+
+
+def _odd_planes(
+    along_z: Mapping[str, Any] | None, bias: BiasModel, *, put_right: bool, cuts: Sequence[int] = ()
+) -> list[dict[str, Any]]:
+    """Name the planes that were badly taken, section by section; not those beside `cuts`."""
     odd: dict[int, list[int]] = {}
-    for plane in along_z["odd_planes"] if along_z else ():
+    beside = {plane + step for plane in cuts for step in (-1, 0, 1)}
+    for plane in sorted(set(along_z["odd_planes"]) - beside) if along_z else ():
         odd.setdefault(bias.section_of(plane), []).append(plane)
     found = []
     for section, planes in odd.items():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from linumpy.intensity.along_z_model import fit_along_z
 from linumpy.intensity.bias_model import write_json
+from linumpy.intensity.cuts import check_cuts
 from linumpy.intensity.mask_plan import MaskSettings
 from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.tissue_mask import SectionMask, mask_warnings, stream_tissue_mask
@@ -57,7 +58,7 @@ def write_tissue_mask(
     ome_zarr_version : str
         Of the mask.
     along_z : bool
-        Measure what the sections bring to the brightness along Z.
+        Measure what the sections bring to the brightness along Z, and whether it changes at the cuts.
     output_mask, output_samples, output_statistics : Path
         OME-Zarr, folder and JSON file to write.
     """
@@ -104,9 +105,12 @@ def write_tissue_mask(
             mask_holes.add(z_start, block)
             progress.advance(len(block))
     builder.close()
+    cuts = None
     if along_z:
         measured = Samples(output_samples)
-        measured.keep_along_z(fit_along_z(plane_ratios(measured.planes()), geometry.sections))
+        ratios = plane_ratios(measured.planes())
+        measured.keep_along_z(fit_along_z(ratios, geometry.sections))
+        cuts = check_cuts(ratios, geometry.sections).to_dict()
     write_json(
         output_statistics,
         {
@@ -114,6 +118,7 @@ def write_tissue_mask(
             "voxels": {"total": int(np.prod(image.shape)), **asdict(tap.counts)},
             "planes": {"tissue": tissue_per_plane},
             "sections": [asdict(section) for section in found],
+            "cuts": cuts,
             "warnings": [*holes.warnings(), *mask_holes.warnings(), *mask_warnings(found)],
             "digests": {f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
         },

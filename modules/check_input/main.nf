@@ -1,4 +1,5 @@
-// Every parameter, samplesheet cell and image header is checked before any voxel is read; out comes the plan, or all errors at once.
+// Every parameter, samplesheet cell and image header is checked before any voxel is read, but for sections that are to be
+// found; out comes the plan, or all errors at once.
 process CHECK_INPUT {
     label 'process_low'
     cache false // what it looks at may have changed where no task hash sees it

@@ -250,12 +250,12 @@ SAMPLESHEET: Rows = [
     (
         "row too short",
         sheet(HEADER + "brain,i.zarr\n"),
-        "samplesheet line 2 (brain): neither n_sections nor sections is given; give one of them",
+        "samplesheet line 2 (brain): image: n_sections and sections are empty, and the data do not tell where sections begin; give n_sections (1 where the planes are one piece, 6 where every plane is a section), or a CSV file of bounds in the column sections",
     ),
     (
         "row of one cell",
         sheet(HEADER + "brain\n"),
-        "samplesheet line 2 (brain): image is empty; give the path of an OME-Zarr\nsamplesheet line 2 (brain): neither n_sections nor sections is given; give one of them",
+        "samplesheet line 2 (brain): image is empty; give the path of an OME-Zarr",
     ),
     (
         "names twice",
@@ -321,7 +321,7 @@ SAMPLESHEET: Rows = [
     (
         "no sections",
         cells(n_sections=""),
-        "samplesheet line 2 (brain): neither n_sections nor sections is given; give one of them",
+        "samplesheet line 2 (brain): image: n_sections and sections are empty, and the data do not tell where sections begin; give n_sections (1 where the planes are one piece, 6 where every plane is a section), or a CSV file of bounds in the column sections",
     ),
     (
         "zero sections",

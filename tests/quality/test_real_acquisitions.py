@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from linumpy.intensity.bias_model import read_json
+from linumpy.intensity.cuts import check_cuts
+from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.sections import section_bounds
+from linumpy.intensity.tissue_mask import compute_tissue_mask
 from linumpy.io.ome_zarr import open_image
+from linumpy.plan.errors import InputError
 from linumpy.qc.evenness import evenness, slow_correlation
 from linumpy.stage.local import Correction, correct_array
+from tests.chain import plan, run_chain
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -53,3 +59,34 @@ def test_hemisphere_planes_follow_one_another(test_data: Path) -> None:
     correlation = slow_correlation(before.profile, after.profile)
     assert correlation is not None
     assert correlation >= 0.95
+
+
+@pytest.mark.parametrize("sections", [1, 2, 4])
+def test_wrong_sections_of_the_cortex_are_warned_of(test_data: Path, tmp_path: Path, sections: int) -> None:
+    row = {"image": test_data / "cortex_3sections.ome.zarr", "n_sections": sections}
+    metrics = read_json(run_chain(tmp_path, row, n_iterations=[2]) / "metrics.json")
+    told = {warning["code"]: warning["message"] for warning in metrics["warnings"]}
+    assert "3 sections of equal depth does, which begin at planes 0, 10, 20 (" in told["cuts"]
+    assert "n_sections 3 says so" in told["cuts"]
+    assert "odd_planes" not in told
+
+
+def test_sections_of_the_cortex_are_found(test_data: Path, tmp_path: Path) -> None:
+    planned = plan(tmp_path, {"image": test_data / "cortex_3sections.ome.zarr", "n_sections": ""})
+    assert planned["tissue_mask"]["geometry"]["sections"] == [[0, 10], [10, 20], [20, 30]]
+
+
+@pytest.mark.parametrize("name", ["hemisphere_176sections", "even_brain"])
+def test_no_sections_are_claimed_where_nothing_tells_them(test_data: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="the data do not tell where sections begin; give n_sections"):
+        plan(tmp_path, {"image": test_data / f"{name}.ome.zarr", "n_sections": ""})
+
+
+@pytest.mark.parametrize(("name", "sections"), [("even_brain", 19), ("hemisphere_176sections", 88)])
+def test_no_false_alarm_where_nothing_tells_cuts(test_data: Path, name: str, sections: int) -> None:
+    image = open_image(test_data / f"{name}.ome.zarr")
+    volume = image.read()
+    bounds = section_bounds(len(volume), sections)
+    mask = compute_tissue_mask(volume, n_serial_slices=bounds, method="robust")
+    ratios = plane_ratios(zip(volume.astype(np.float32), mask, strict=True))
+    assert not check_cuts(ratios, bounds).differs
