@@ -101,7 +101,7 @@ class Disturbed(Stage):
             send(number, signal.SIGKILL)
 
     def environment(self) -> dict[str, str]:
-        """Environment of the head job."""
+        """Return the environment of the head job."""
         return super().environment() | {"NXF_LOG_FILE": str(self.log)}
 
     def cpu_seconds(self, head: subprocess.Popen[str]) -> float:
@@ -407,6 +407,12 @@ def one_round(tally: Tally, stage: Disturbed, quiet: dict[str, str], dice: rando
         ]
 
 
+def cpu_of_children() -> float:
+    """CPU time of all that this process, which may run other tests, has waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def process_of(task: str) -> str:
     return task.split(" ")[0] if task != "no task" else task
 
@@ -433,10 +439,11 @@ def soak(folder: Path, tally: Tally, seed: int) -> None:
     samplesheet = write_inputs(folder / "inputs")
     stage = Disturbed(folder / "quiet", pipeline, samplesheet, folder / "logs" / "quiet.log")
     given = digests(samplesheet.parent)
-    begun = time.monotonic()
+    begun, cpu = time.monotonic(), cpu_of_children()
     stage.run(profile="standard", config=CONFIG, settings=QUICK)
-    children = os.times()
-    cpu = children.children_user + children.children_system
+    cpu = cpu_of_children() - cpu
+    if not EVENT.search(stage.log.read_text()):
+        raise ValueError(f"{stage.log} names no task: nothing could be told of those that run again")
     quiet = digests(stage.results)
     dice = random.Random(seed)
     print(f"the quiet run took {cpu:.0f} s of CPU in {time.monotonic() - begun:.0f} s; {len(quiet)} files", flush=True)
