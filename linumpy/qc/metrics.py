@@ -162,6 +162,7 @@ def acquisition_metrics(
             *tissue["warnings"],
             *_warnings(tissue, sections, tissue_fraction),
             *_odd_planes(along_z, bias, put_right=settings["parameters"]["depth_profile"]),
+            *_matched(bias.match),
         ],
         "tissue_fraction": tissue_fraction,
         "voxels": {**tissue["voxels"], **correction["clipped"]},
@@ -169,6 +170,7 @@ def acquisition_metrics(
         "sections": sections,
         "global": _global(samples, bias),
         "along_z": along_z,
+        "match": bias.match,
         "planes": {
             "median_before": planes["median_before"],
             "median_after": planes["median_after"],
@@ -362,6 +364,25 @@ def _odd_planes(along_z: Mapping[str, Any] | None, bias: BiasModel, *, put_right
         message = f"{what} taken darker or brighter than {than}: {done if put_right else left}"
         found.append({"code": "odd_planes", "message": message, "section": section})
     return found
+
+
+def _matched(match: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Say where matching the acquisitions of a run did not go as it should."""
+    found = []
+    if match and match["n_matched"] < 2:
+        found.append(("match_alone", "no other acquisition of the run has a level: there is nothing to match"))
+    if match and match["left_out"]:
+        message = (
+            f"{', '.join(match['left_out'])} took no part in the common level (failed, or without tissue): in a run "
+            "that they are part of, this acquisition's factor may be another"
+        )
+        found.append(("match_left_out", message))
+    if match and max(match["factor"], 1 / match["factor"]) > LARGEST_GAIN:
+        message = (
+            f"it was multiplied by {match['factor']:.3g} to match the others: is it the same stain and microscope?"
+        )
+        found.append(("match_factor", message))
+    return [{"code": code, "message": message, "section": None} for code, message in found]
 
 
 def _largest(values: Sequence[float | None]) -> float | None:
