@@ -5,9 +5,9 @@
 Each round runs the chain on two small acquisitions in a file system of its own. At random moments a random fault is
 injected; a run that ends without success is resumed, as a user would. A round is over when a run ends well: then every
 file of the results must be that of the quiet run. The seed chooses faults and moments; what runs at a moment is up to
-the machine. The closing table is printed; the exit status is 1 where anything was lost, different or done again, where
-part of a result was seen, or where a head job did not end. After SIGTERM no more faults are injected: the round is
-finished and the table printed.
+the machine. The closing table is printed, with the tasks that ended well and were run again; the exit status is 1 where
+anything was lost or different, part of a result was seen, or a head job did not end. After SIGTERM no more faults are
+injected: the round is finished and the table printed.
 
 Moments are told by the CPU time of the run: then a busy machine has no fewer faults a round than an idle one.
 """
@@ -241,7 +241,8 @@ class Tally:
 
     @property
     def sound(self) -> bool:
-        faults = self.lost or self.different or self.redone or self.unfounded or self.hung
+        """Whether results came out as they should. What was done again cost time alone: it is counted and named."""
+        faults = self.lost or self.different or self.unfounded or self.hung
         return not (faults or self.partial[PART])
 
     @property
