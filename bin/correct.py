@@ -8,9 +8,8 @@ correct.py --settings settings.json --image a.ome.zarr --mask mask.ome.zarr --bi
 import sys
 from pathlib import Path
 
-from linumpy.stage.script import open_selected, parser, run
+from linumpy.stage.script import add_bias_arguments, open_bias, open_selected, parser, run
 from linumpy.intensity import correction_kernels  # noqa: F401  (loaded with the rest, before anything is timed)
-from linumpy.intensity.bias_model import BiasModel
 from linumpy.io.ome_zarr import open_mask
 from linumpy.io.pyramid import layout_like
 from linumpy.io.runtime import configure_codecs
@@ -23,7 +22,7 @@ def parse_args(argv=None):
     arguments.add_argument("--settings", type=Path, required=True, help="the task's group of the plan, JSON")
     arguments.add_argument("--image", type=Path, required=True, help="OME-Zarr")
     arguments.add_argument("--mask", type=Path, required=True, help="OME-Zarr, tissue is where it is not 0")
-    arguments.add_argument("--bias", type=Path, required=True, help="folder of the bias field")
+    add_bias_arguments(arguments)
     arguments.add_argument("--threads", type=int, required=True)
     arguments.add_argument("--output", type=Path, required=True, help="folder of the slab, made")
     return arguments.parse_args(argv)
@@ -39,7 +38,7 @@ def main(argv=None) -> int:
         correct_slab(
             image,
             open_mask(args.mask, validate=False),
-            BiasModel.load(args.bias),
+            open_bias(args),
             layout_like(image, **settings["layout"]),
             made(CorrectionSettings, settings["correction"]),
             settings["z_start"],

@@ -20,6 +20,7 @@ def parse_args(argv=None):
     arguments.add_argument("--section_fits", type=Path, required=True, help="folder of all fits; not in mode global")
     arguments.add_argument("--threads", type=int, required=True)
     arguments.add_argument("--output", type=Path, required=True, help="folder of the bias field, made")
+    arguments.add_argument("--output_level", type=Path, required=True, help="JSON, where acquisitions are matched")
     return arguments.parse_args(argv)
 
 
@@ -27,13 +28,14 @@ def main(argv=None) -> int:
     args = parse_args(argv)
 
     def step() -> None:
-        settings = read_settings(args.settings, "mode", "fit")
+        settings = read_settings(args.settings, "mode", "fit", "match_batch")
         fit_stack(
             Samples(args.samples),
             None if settings["mode"] == "global" else sorted(args.section_fits.iterdir()),
             made(FitSettings, settings["fit"], workers=args.threads),
             settings["mode"],
             args.output,
+            args.output_level if settings["match_batch"] else None,
         )
 
     return run(step)

@@ -8,8 +8,7 @@ report.py --settings settings.json --samples samples --tissue tissue.json --bias
 import sys
 from pathlib import Path
 
-from linumpy.stage.script import parser, run
-from linumpy.intensity.bias_model import BiasModel
+from linumpy.stage.script import add_bias_arguments, open_bias, parser, run
 from linumpy.stage.report import write_report
 from linumpy.stage.samples import Samples
 from linumpy.stage.settings import read_settings
@@ -20,7 +19,7 @@ def parse_args(argv=None):
     arguments.add_argument("--settings", type=Path, required=True, help="the task's group of the plan, JSON")
     arguments.add_argument("--samples", type=Path, required=True, help="folder of samples")
     arguments.add_argument("--tissue", type=Path, required=True, help="statistics of TISSUE_MASK")
-    arguments.add_argument("--bias", type=Path, required=True, help="folder of the bias field")
+    add_bias_arguments(arguments)
     arguments.add_argument("--correction", type=Path, required=True, help="folder of statistics of ASSEMBLE")
     arguments.add_argument("--output_report", type=Path, required=True, help="HTML")
     arguments.add_argument("--output_metrics", type=Path, required=True, help="JSON")
@@ -38,7 +37,7 @@ def main(argv=None) -> int:
             ),
             Samples(args.samples),
             args.tissue,
-            BiasModel.load(args.bias),
+            open_bias(args),
             args.correction,
             args.output_report,
             args.output_metrics,

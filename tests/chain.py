@@ -19,7 +19,7 @@ from typing import Any
 
 import zarr
 
-from linumpy.intensity.bias_model import read_json
+from linumpy.intensity.bias_model import read_json, write_json
 from linumpy.plan.check import check_input
 from tests.acquisitions import write_samplesheet
 
@@ -53,8 +53,13 @@ def plan(folder: Path, row: Mapping[str, Any], **parameters: Any) -> dict[str, A
     return read_json(folder / "plan.json")[0]
 
 
-def run_chain(folder: Path, row: Mapping[str, Any], **parameters: Any) -> Path:
-    """Run the whole stage on one acquisition and return the folder of its results."""
+def run_chain(
+    folder: Path, row: Mapping[str, Any], *, others: Mapping[str, float | None] | None = None, **parameters: Any
+) -> Path:
+    """Run the whole stage on one acquisition and return the folder of its results.
+
+    `others` are the levels of further acquisitions of the run, where acquisitions are matched.
+    """
     planned = plan(folder, row, **parameters)
     files = {"id": "a", "image": planned["image"], "given_mask": planned["mask"] or ""}
     results = Path("results") / "a"
@@ -65,7 +70,12 @@ def run_chain(folder: Path, row: Mapping[str, Any], **parameters: Any) -> Path:
             run_module("n4_section", settings, files)
         _stage("section_fits", "sections_*.json")
         run_module("n4_global", planned["n4_global"], files)
-        files["bias"] = results / "bias"
+        files |= {"bias": results / "bias", "match": ""}
+        if planned["n4_global"]["match_batch"]:
+            for name, level in (others or {}).items():
+                write_json(Path("levels") / f"{name}.json", {"level": level})
+            run_module("match_batch", {"acquisitions": ["a", *(others or {})]}, files)
+            files["match"] = results / "bias" / "match.json"
         for settings in planned["correct"]:
             run_module("correct", settings, files)
         _stage("slabs", "slab_*")

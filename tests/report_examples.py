@@ -183,6 +183,7 @@ def example(
         }
         if mode != "per_section"
         else None,
+        "match": None,
         "along_z": None if mode == "global" else _along_z(a),
         "cuts": None,
         "planes": {

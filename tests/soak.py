@@ -5,7 +5,9 @@
 Each round runs the chain on two small acquisitions in a file system of its own. At random moments a random fault is
 injected; a run that ends without success is resumed, as a user would. A round is over when a run ends well: then every
 file of the results must be that of the quiet run. The seed chooses faults and moments; what runs at a moment is up to
-the machine. The closing table is printed; the exit status is 1 where anything was lost, different or done again.
+the machine. The closing table is printed, with the tasks that ended well and were run again; the exit status is 1 where
+anything was lost or different, part of a result was seen, or a head job did not end. After SIGTERM no more faults are
+injected: the round is finished and the table printed.
 
 Moments are told by the CPU time of the run: then a busy machine has no fewer faults a round than an idle one.
 """
@@ -35,13 +37,16 @@ from tests.pipeline.conftest import copy_pipeline
 
 ACQUISITIONS = ("left", "right")
 DISK_MB = 64
-SHARE = 0.25
+SHARE = 0.4
 """Longest way to the next fault, as a share of the quiet run's CPU time."""
 LONGEST_FULL = 20.0
 """Seconds after which a full disk is freed, at the latest."""
 MOST_RUNS = 60
 """A round that is not done by then is lost. Its faults end with those asked for, so that it can be done."""
-HANGS_AFTER = 1800.0
+SILENT = 120.0
+"""Seconds without a word in its log after which a head job hangs. It notes every task that begins or ends."""
+ENDLESS = 600.0
+"""Seconds after which a run is taken for one that never ends, whatever it says."""
 SETTLED = 5.0
 """Seconds after which Nextflow has noted that a task ended well; what ended later may be run again."""
 EVENT = re.compile(
@@ -53,6 +58,10 @@ QUICK = {"n_iterations": "4,4", "sections_per_task": 1, "shrink_factor": 2}
 CONFIG = "executor { pollInterval = '100 ms' }\n"
 
 
+class HangsError(Exception):
+    """A head job does not end; the message says where its threads are."""
+
+
 @dataclass(frozen=True)
 class Disturbed(Stage):
     """The stage in a file system that may be full; its log is kept elsewhere.
@@ -61,12 +70,38 @@ class Disturbed(Stage):
     ----------
     log : Path
         Nextflow's log of the next run.
+    begun : float
+        When that run began.
     """
 
     log: Path
+    begun: float = field(default_factory=time.time)
+
+    def runs(self, head: subprocess.Popen[str]) -> bool:
+        """Say whether the head job runs; one that hangs is an error."""
+        if head.poll() is not None:
+            return False
+        said = self.log.stat().st_mtime if self.log.exists() else self.begun
+        if time.time() < min(max(said, self.begun) + SILENT, self.begun + ENDLESS):
+            return True
+        send(head.pid, signal.SIGQUIT)  # Java prints where its threads are
+        time.sleep(3.0)
+        raise HangsError(f"{sorted(self.running().items())}\n{self.output()[-50_000:]}")
+
+    def wait(self, head: subprocess.Popen[str], seconds: float = float("inf")) -> int | None:
+        """Wait until the head job has ended, or so many seconds; return its exit status."""
+        until = time.time() + seconds
+        while self.runs(head) and time.time() < until:
+            time.sleep(0.1)
+        return head.poll()
+
+    def kill(self) -> None:
+        """Kill the tasks that a head job left."""
+        for number in self.processes():
+            send(number, signal.SIGKILL)
 
     def environment(self) -> dict[str, str]:
-        """Environment of the head job."""
+        """Return the environment of the head job."""
         return super().environment() | {"NXF_LOG_FILE": str(self.log)}
 
     def cpu_seconds(self, head: subprocess.Popen[str]) -> float:
@@ -101,7 +136,7 @@ class Disturbed(Stage):
 
 def kill_one(stage: Disturbed, dice: random.Random, head: subprocess.Popen[str], which: str) -> list[str]:
     """Kill a process whose command matches, when there is one; return its task."""
-    while head.poll() is None:
+    while stage.runs(head):
         running = stage.running()
         if fitting := [number for number, (_, command) in running.items() if re.search(which, command)]:
             number = dice.choice(fitting)
@@ -116,9 +151,8 @@ def end_head(stage: Disturbed, head: subprocess.Popen[str], what: signal.Signals
     running = stage.running()
     send(head.pid, what)
     if all_with_it:
-        for number in stage.processes():
-            send(number, signal.SIGKILL)
-    head.wait(HANGS_AFTER)
+        stage.kill()
+    stage.wait(head)
     return tasks_of(running)
 
 
@@ -126,12 +160,13 @@ def fill_disk(stage: Disturbed, dice: random.Random, head: subprocess.Popen[str]
     """Fill the disk, and free it after a while or when the run has ended; return the tasks that ran."""
     running = stage.running()
     ballast = stage.folder / "ballast"
-    with ballast.open("wb", buffering=0) as stream, suppress(OSError):  # no space left
-        while True:
-            stream.write(bytes(2**16))
-    with suppress(subprocess.TimeoutExpired):
-        head.wait(dice.uniform(1, LONGEST_FULL))
-    ballast.unlink()
+    try:
+        with ballast.open("wb", buffering=0) as stream, suppress(OSError):  # no space left
+            while True:
+                stream.write(bytes(2**16))
+        stage.wait(head, dice.uniform(1, LONGEST_FULL))
+    finally:
+        ballast.unlink()
     return tasks_of(running)
 
 
@@ -164,7 +199,7 @@ FAULTS: dict[str, tuple[int, Fault]] = {  # name: weight and what is done
 def run_on(stage: Disturbed, head: subprocess.Popen[str], seconds: float) -> bool:
     """Wait until the run has taken so much more CPU time, and say whether it still runs."""
     until = stage.cpu_seconds(head) + seconds
-    while head.poll() is None:
+    while stage.runs(head):
         if stage.cpu_seconds(head) >= until:
             return True
         time.sleep(0.1)
@@ -176,8 +211,18 @@ def run_on(stage: Disturbed, head: subprocess.Popen[str], seconds: float) -> boo
 
 @dataclass
 class Tally:
-    """What happened in all rounds."""
+    """What happened in all rounds.
 
+    Parameters
+    ----------
+    wanted : int
+        How many faults to inject.
+    until : float
+        When injecting ends in any case, by `time.monotonic`. The round is finished then.
+    """
+
+    wanted: int
+    until: float = float("inf")
     injected: dict[str, Counter[str]] = field(default_factory=dict)
     rounds: int = 0
     runs: int = 0
@@ -186,6 +231,7 @@ class Tally:
     different: list[str] = field(default_factory=list)
     redone: list[str] = field(default_factory=list)
     unfounded: list[str] = field(default_factory=list)  # runs that failed though nothing was injected
+    hung: list[str] = field(default_factory=list)
     partial: Counter[str] = field(default_factory=Counter)
     unmounted: int = 0  # rounds without a file system of their own, and so without a full disk
 
@@ -195,7 +241,14 @@ class Tally:
 
     @property
     def sound(self) -> bool:
-        return not (self.lost or self.different or self.redone or self.unfounded)
+        """Whether results came out as they should. What was done again cost time alone: it is counted and named."""
+        faults = self.lost or self.different or self.unfounded or self.hung
+        return not (faults or self.partial[PART])
+
+    @property
+    def goes_on(self) -> bool:
+        """Are more faults to be injected?"""
+        return self.n_injected < self.wanted and time.monotonic() < self.until
 
     def table(self) -> str:
         """Return the closing table."""
@@ -203,18 +256,19 @@ class Tally:
         for fault, counter in self.injected.items():
             what = ", ".join(f"{name} {n}" for name, n in sorted(counter.items()))
             lines.append(f"| {fault} | {counter.total()} | {what} |")
-        lines.append(f"| all | {self.n_injected} | in {self.rounds} rounds, {self.runs} runs of the head job |")
+        where = f"in {self.rounds} rounds, {self.runs} runs of the head job"
+        lines.append(f"| all, of {self.wanted} asked for | {self.n_injected} | {where} |")
         looks = ", ".join(f"{what} {n}" for what, n in sorted(self.partial.items())) or "none"
         lines += [
             "",
             f"lost {len(self.lost)}, different {len(self.different)}, redone {len(self.redone)}, "
-            f"failed undisturbed {len(self.unfounded)}",
+            f"failed undisturbed {len(self.unfounded)}, hung {len(self.hung)}",
             f"tasks run again because they were hit or ran when the head job ended: {self.again}",
             f"folders of acquisitions after interrupted runs: {looks}",
             f"rounds in which no file system could be mounted, and so no disk was full: {self.unmounted}",
             *(
                 f"{kind}: {what}"
-                for kind in ("lost", "different", "redone", "unfounded")
+                for kind in ("lost", "different", "redone", "unfounded", "hung")
                 for what in getattr(self, kind)
             ),
         ]
@@ -230,6 +284,9 @@ def digests(folder: Path) -> dict[str, str]:
 _OF_THE_RUN = re.compile(r"/pipeline_info/(?!digests)|/ro-crate-metadata\.json$")
 
 
+PART, WHOLE = "part of a result", "the whole result"
+
+
 def state_of(folder: Path) -> str:
     """Return what an acquisition's folder holds after a run that did not end well."""
     if not any(path.is_file() for path in folder.rglob("*")):
@@ -237,9 +294,9 @@ def state_of(folder: Path) -> str:
     try:
         faults = verify_acquisition(folder)
     except (ValueError, OSError):
-        return "part of a result"
+        return PART
     whole = not faults and all((folder / name).is_file() for name in ("report.html", "metrics.json"))
-    return "the whole result" if whole else "part of a result"
+    return WHOLE if whole else PART
 
 
 @dataclass
@@ -288,34 +345,45 @@ def small_disk(folder: Path) -> Iterator[bool]:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def one_round(
-    tally: Tally, stage: Disturbed, quiet: dict[str, str], dice: random.Random, most: int, span: float
-) -> None:
-    """Disturb and resume the stage until it is done, with at most so many injections, and look at the results."""
+def one_run(
+    tally: Tally, run: Run, stage: Disturbed, dice: random.Random, faults: list[str], span: float
+) -> int | None:
+    """Run or resume the stage and disturb it every so often; return its exit status, none where it hangs."""
+    weights = [FAULTS[name][0] for name in faults]
+    options = ("-resume",) if (stage.folder / "output.txt").exists() else ()
+    with stage.started(*options, profile="standard", config=CONFIG, settings=QUICK) as head:
+        try:
+            while tally.goes_on and run_on(stage, head, dice.random() * span):
+                (fault,) = dice.choices(faults, weights)
+                begun = time.time()
+                run.injected.append(fault)  # whatever comes of it
+                hit = FAULTS[fault][1](stage, dice, head)
+                if not hit:
+                    run.injected.pop()
+                    continue
+                if fault not in OF_A_TASK:
+                    run.cut_at = min(run.cut_at, begun)
+                tally.injected.setdefault(fault, Counter()).update([" + ".join(map(process_of, hit))])
+            return stage.wait(head)
+        except HangsError as error:
+            tally.hung.append(f"after {', '.join(run.injected) or 'no fault'}: {error}")
+            return None
+
+
+def one_round(tally: Tally, stage: Disturbed, quiet: dict[str, str], dice: random.Random, span: float) -> None:
+    """Disturb and resume the stage until it is done, and look at the results."""
     name = f"round {tally.rounds + 1}"
     tally.rounds += 1
     runs: list[Run] = []
     with small_disk(stage.folder) as mounted:
         faults = [name for name in FAULTS if mounted or name != DISK_FULL]
-        weights = [FAULTS[name][0] for name in faults]
         tally.unmounted += not mounted
-        status: int | None = None
-        while status != 0 and len(runs) < MOST_RUNS:
+        status: int | None = 1
+        while status and len(runs) < MOST_RUNS:
             run = Run(stage.log.with_name(f"{stage.folder.name}.run_{len(runs) + 1}.log"))
             runs.append(run)
             now = Disturbed(stage.folder, stage.pipeline, stage.samplesheet, run.log)
-            options = ("-resume",) if len(runs) > 1 else ()
-            with now.started(*options, profile="standard", config=CONFIG, settings=QUICK) as head:
-                while tally.n_injected < most and run_on(now, head, dice.random() * span):
-                    (fault,) = dice.choices(faults, weights)
-                    begun = time.time()
-                    hit = FAULTS[fault][1](now, dice, head)
-                    if hit:
-                        if fault not in OF_A_TASK:
-                            run.cut_at = min(run.cut_at, begun)
-                        tally.injected.setdefault(fault, Counter()).update([" + ".join(map(process_of, hit))])
-                        run.injected.append(fault)
-                status = head.wait(HANGS_AFTER)
+            status = one_run(tally, run, now, dice, faults, span)
             tally.runs += 1
             if status != 0:
                 tally.partial.update(state_of(stage.results / name) for name in ACQUISITIONS)
@@ -323,8 +391,7 @@ def one_round(
                     tally.unfounded.append(f"{name}, run {len(runs)}: {now.output()[-2000:]}")
             what = ", ".join(run.injected) or "undisturbed"
             print(f"{name}, run {len(runs)}: exit status {status}; {what}", flush=True)
-        for number in stage.processes():  # tasks that a killed head job left
-            send(number, signal.SIGKILL)
+        stage.kill()
         again, redone = tasks_in(runs)
         tally.again += again
         tally.redone += [f"{name}: {task}" for task in redone]
@@ -337,8 +404,14 @@ def one_round(
         tally.lost += [
             f"{name}: {acquisition} is not the whole result"
             for acquisition in ACQUISITIONS
-            if state_of(stage.results / acquisition) != "the whole result"
+            if state_of(stage.results / acquisition) != WHOLE
         ]
+
+
+def cpu_of_children() -> float:
+    """CPU time of all that this process, which may run other tests, has waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def process_of(task: str) -> str:
@@ -357,8 +430,8 @@ def write_inputs(folder: Path) -> Path:
     return write_samplesheet(folder / "samplesheet.csv", rows)
 
 
-def soak(folder: Path, injections: int, seed: int) -> Tally:
-    """Inject so many faults, work in a folder, and return what happened."""
+def soak(folder: Path, tally: Tally, seed: int) -> None:
+    """Inject faults, work in a folder, and tally what happens."""
     # A shell that starts this in the background has Ctrl-C ignored, and a Java that inherits that ignores it, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     (folder / "inputs").mkdir(parents=True)
@@ -367,22 +440,21 @@ def soak(folder: Path, injections: int, seed: int) -> Tally:
     samplesheet = write_inputs(folder / "inputs")
     stage = Disturbed(folder / "quiet", pipeline, samplesheet, folder / "logs" / "quiet.log")
     given = digests(samplesheet.parent)
-    begun = time.monotonic()
+    begun, cpu = time.monotonic(), cpu_of_children()
     stage.run(profile="standard", config=CONFIG, settings=QUICK)
-    children = os.times()
-    cpu = children.children_user + children.children_system
+    cpu = cpu_of_children() - cpu
+    if not EVENT.search(stage.log.read_text()):
+        raise ValueError(f"{stage.log} names no task: nothing could be told of those that run again")
     quiet = digests(stage.results)
     dice = random.Random(seed)
-    tally = Tally()
     print(f"the quiet run took {cpu:.0f} s of CPU in {time.monotonic() - begun:.0f} s; {len(quiet)} files", flush=True)
-    while tally.n_injected < injections:
+    while tally.goes_on:
         number = tally.rounds + 1
         disturbed = Disturbed(folder / f"round_{number}", pipeline, samplesheet, stage.log)
-        one_round(tally, disturbed, quiet, dice, injections, SHARE * cpu)
-        print(f"{tally.n_injected} of {injections} faults injected\n{tally.table()}\n", flush=True)
+        one_round(tally, disturbed, quiet, dice, SHARE * cpu)
+        print(f"{tally.n_injected} of {tally.wanted} faults injected\n{tally.table()}\n", flush=True)
     if digests(samplesheet.parent) != given:
         tally.different.append("the inputs")
-    return tally
 
 
 def main() -> int:
@@ -390,8 +462,14 @@ def main() -> int:
     arguments.add_argument("--injections", type=int, default=200, help="how many faults; default 200")
     arguments.add_argument("--seed", type=int, default=0, help="of what is chosen at random; default 0")
     args = arguments.parse_args()
+    tally = Tally(args.injections)
+
+    def no_more(_signal: int, _frame: object) -> None:
+        tally.until = 0.0
+
+    signal.signal(signal.SIGTERM, no_more)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        tally = soak(Path(folder).resolve(), args.injections, args.seed)
+        soak(Path(folder).resolve(), tally, args.seed)
     print(tally.table())
     return 0 if tally.sound else 1
 

@@ -3,6 +3,7 @@
 include { TISSUE_MASK  } from '../modules/tissue_mask/main'
 include { N4_SECTION   } from '../modules/n4_section/main'
 include { N4_GLOBAL    } from '../modules/n4_global/main'
+include { MATCH_BATCH  } from '../modules/match_batch/main'
 include { CORRECT      } from '../modules/correct/main'
 include { ASSEMBLE     } from '../modules/assemble/main'
 include { REPORT       } from '../modules/report/main'
@@ -41,10 +42,22 @@ workflow BIAS_CORRECTION {
         acquisitions.map { plan -> [plan.id, plan.n4_global] }.join(TISSUE_MASK.out.samples).join(section_fits)
     )
 
+    // Sorted, since fits end in any order: equal levels are the same task. One that failed is left out and named.
+    planned = acquisitions.map { plan -> plan.id }.toSortedList().filter { ids -> ids }
+    MATCH_BATCH(
+        planned,
+        N4_GLOBAL.out.level.map { _id, level -> level }.toSortedList { a, b -> a.name <=> b.name }.filter { levels -> levels }
+    )
+    matches = MATCH_BATCH.out.matches
+        .flatten()
+        .map { match -> [match.parent.parent.name, match] }
+        .mix(acquisitions.filter { plan -> !plan.n4_global.match_batch }.map { plan -> [plan.id, []] })
+    bias = N4_GLOBAL.out.bias.join(matches)
+
     CORRECT(
         acquisitions
             .flatMap { plan -> plan.correct.collect { settings -> [plan.id, settings] } }
-            .combine(images.join(TISSUE_MASK.out.mask).join(N4_GLOBAL.out.bias), by: 0)
+            .combine(images.join(TISSUE_MASK.out.mask).join(bias), by: 0)
     )
     slabs = gathered(CORRECT.out.slab)
 
@@ -57,11 +70,10 @@ workflow BIAS_CORRECTION {
             .map { plan -> [plan.id, plan.report] }
             .join(TISSUE_MASK.out.samples)
             .join(TISSUE_MASK.out.statistics)
-            .join(N4_GLOBAL.out.bias)
+            .join(bias)
             .join(ASSEMBLE.out.statistics)
     )
 
-    planned = acquisitions.map { plan -> plan.id }.toSortedList().filter { ids -> ids }
     finished = REPORT.out.metrics.toSortedList { a, b -> a[0] <=> b[0] }
     BATCH_REPORT(planned, finished.map { metrics -> metrics.collect { _id, file -> file } })
     unfinished = planned
@@ -72,10 +84,12 @@ workflow BIAS_CORRECTION {
     page = BATCH_REPORT.out.report
     // The folders with all results of an acquisition, which are to be published together.
     results = TISSUE_MASK.out.mask
-        .join(N4_GLOBAL.out.bias)
+        .join(bias)
         .join(ASSEMBLE.out.corrected)
         .join(REPORT.out.report)
-        .map { id, mask, bias, corrected, report -> [id, [mask.parent, bias.parent, corrected.parent, report.parent]] }
+        .map { id, mask, field, match, corrected, report ->
+            [id, [mask, field, corrected, report].collect { path -> path.parent } + (match ? [match.parent.parent] : [])]
+        }
 
     emit:
     unfinished

@@ -2,13 +2,14 @@
 
 The field at a voxel is the product of its section's field and the field of the whole stack::
 
-    log_bias_field(z, y, x) = profile[z] - log(gain[i]) + section_lattice[i](z, y, x) + global_lattice(z, y, x)
+    log_bias_field(z, y, x) = profile[z] - log(factor * gain[i]) + section_lattice[i](z, y, x) + global_lattice(z, y, x)
     corrected = image / max(exp(log_bias_field), floor)
 
 with ``i`` the section that plane ``z`` belongs to. A section without tissue has no lattice and keeps its voxels,
-as far as the sections go. Profile, gains and lattices live in two JSON files, ``sections.json`` and
-``global.json``, from which :meth:`BiasModel.load` and :meth:`BiasModel.log_bias_field` give the field of any block
-at any sampling, bit for bit the same as the pipeline divided by.
+as far as the sections go. ``factor`` is 1 unless acquisitions were matched. Profile, gains and lattices live in two
+JSON files, ``sections.json`` and ``global.json``, the factor, if any, in ``match.json``, from which
+:meth:`BiasModel.load` and :meth:`BiasModel.log_bias_field` give the field of any block at any sampling, bit for bit
+the same as the pipeline divided by.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = ["BiasModel", "read_json", "write_json"]
 
 SECTIONS_FILE = "sections.json"
 GLOBAL_FILE = "global.json"
+MATCH_FILE = "match.json"
 _LEAF_LIST = re.compile(r"\[\n[^\[\]{}\"]*\]")  # the line break keeps out what stands inside a text
 
 
@@ -54,6 +56,9 @@ class BiasModel:
         What the stack's fit left; None without this pass.
     profile : tuple of float, optional
         Log level of each plane within its section; all 0 where it was not measured.
+    match : dict, optional
+        How the acquisition was matched with others, see :func:`linumpy.stage.match.match_levels`: all voxels are
+        multiplied by its ``factor`` besides their field.
     """
 
     sections: Sections
@@ -62,6 +67,7 @@ class BiasModel:
     gains: tuple[float, ...]
     global_fit: Mapping[str, Any] | None = None
     profile: tuple[float, ...] = ()
+    match: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         n_planes = self.sections[-1][1]
@@ -95,7 +101,8 @@ class BiasModel:
 
     def plane_level(self, section: int, plane: int) -> float:
         """Return what a plane's field has beside the lattices."""
-        return self.profile[plane] - math.log(self.gains[section])
+        factor = 1.0 if self.match is None else self.match["factor"]
+        return self.profile[plane] - math.log(factor * self.gains[section])
 
     def log_bias_field(
         self,
@@ -150,7 +157,9 @@ class BiasModel:
             for name, lattice in lattices
             if lattice is not None
         }
-        levels = {"bias/gains": self.gains, "bias/profile": self.profile}
+        levels: dict[str, Any] = {"bias/gains": self.gains, "bias/profile": self.profile}
+        if self.match is not None:
+            levels["bias/match"] = self.match["factor"]
         return found | {name: blake3(json.dumps(values).encode()).hexdigest() for name, values in levels.items()}
 
     def save(self, folder: Path) -> None:
@@ -167,8 +176,9 @@ class BiasModel:
         write_json(folder / GLOBAL_FILE, {"voxel_size_mm": list(self.voxel_size_mm), "fit": self.global_fit})
 
     @classmethod
-    def load(cls, folder: str | Path) -> BiasModel:
-        """Read what :meth:`save` wrote."""
+    def load(cls, folder: str | Path, match: Path | None = None) -> BiasModel:
+        """Read what :meth:`save` wrote, and how it was matched: from a file, or from the folder where it holds one."""
+        match = match or Path(folder) / MATCH_FILE
         stored = read_json(Path(folder) / SECTIONS_FILE)
         sections = stored["sections"]
         z, y, x = stored["voxel_size_mm"]
@@ -179,6 +189,7 @@ class BiasModel:
             gains=tuple(s["gain"] for s in sections),
             global_fit=read_json(Path(folder) / GLOBAL_FILE)["fit"],
             profile=tuple(stored["profile"]),
+            match=read_json(match) if match.exists() else None,
         )
 
 

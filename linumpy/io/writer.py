@@ -294,6 +294,7 @@ def finish_pyramid(
     window: Mapping[str, float] | None = None,
     omero_channel: Mapping[str, Any] | None = None,
     image_label: Mapping[str, Any] | None = None,
+    processing: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the metadata of the group.
 
@@ -314,6 +315,8 @@ def finish_pyramid(
     image_label : mapping, optional
         NGFF `image-label` metadata of a label image, such as ``{"source": {"image":
         "../corrected.ome.zarr"}}``.
+    processing : mapping, optional
+        What was done to the voxels besides dividing by a field, for programs: the attribute `linumpy`.
     """
     path = Path(path)
     labels = layout.dtype == "bool"
@@ -358,6 +361,8 @@ def finish_pyramid(
         multiscale["version"] = "0.4"
         if "image-label" in attributes:
             attributes["image-label"]["version"] = "0.4"
+    if processing is not None:
+        attributes["linumpy"] = dict(processing)
     group.attrs.put(attributes)
 
 

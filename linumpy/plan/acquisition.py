@@ -341,6 +341,7 @@ def _plan(
             "origin": origin,
             "mode": parameters["mode"],
             "fit": _planned(stack_fit),
+            "match_batch": parameters["match_batch"],
             "memory_mb": _bucket(INTERPRETER_MB + stack_samples * 64 / 2**20 + len(sections) * SECTION_MB),
         },
         "correct": [

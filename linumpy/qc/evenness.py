@@ -32,6 +32,10 @@ class Evenness:
         At each cut, the median ratio of the first plane after it to the last before it over common tissue.
     step_deviation : float, optional
         Median ``|step - 1|``.
+    step_worst : float, optional
+        Largest of them.
+    inside_median, inside_worst : float, optional
+        Median and largest ``|ratio - 1|`` between neighbouring planes inside sections: where no cut was declared.
     cv_within : float, optional
         Median over sections of the coefficient of variation of their planes' medians.
     jump_median, jump_p95 : float, optional
@@ -44,6 +48,9 @@ class Evenness:
 
     steps: tuple[float | None, ...]
     step_deviation: float | None
+    step_worst: float | None
+    inside_median: float | None
+    inside_worst: float | None
     cv_within: float | None
     jump_median: float | None
     jump_p95: float | None
@@ -78,12 +85,18 @@ def evenness(volume: NDArray[np.floating], mask: NDArray[np.bool_], sections: Se
         for z in range(len(volume) - 1)
     ]
     steps = tuple(ratios[z_stop - 1] for _, z_stop in sections[:-1])
+    deviations = [abs(step - 1) for step in steps if step is not None]
+    cuts = {z_stop - 1 for _, z_stop in sections}
+    inside = [abs(ratio - 1) for z, ratio in enumerate(ratios) if ratio is not None and z not in cuts]
     jumps = np.array([abs(ratio - 1) for ratio in ratios if ratio is not None])
     spreads = [coefficient_of_variation(profile[z_start:z_stop]) for z_start, z_stop in sections]
     contrasts = [found[2] / found[0] for found in quantiles if found is not None and found[0] > 0]
     return Evenness(
         steps=steps,
-        step_deviation=_median([abs(step - 1) for step in steps if step is not None]),
+        step_deviation=_median(deviations),
+        step_worst=max(deviations, default=None),
+        inside_median=_median(inside),
+        inside_worst=max(inside, default=None),
         cv_within=_median([spread for spread in spreads if spread is not None]),
         jump_median=_median(jumps),
         jump_p95=float(np.percentile(jumps, 95)) if len(jumps) else None,

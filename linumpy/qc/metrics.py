@@ -173,6 +173,7 @@ def acquisition_metrics(
                 cuts=tissue["cuts"]["found"] if wrong_cuts else (),
             ),
             *_unsupported(along_z),
+            *_matched(bias.match),
         ],
         "tissue_fraction": tissue_fraction,
         "voxels": {**tissue["voxels"], **correction["clipped"]},
@@ -181,6 +182,7 @@ def acquisition_metrics(
         "global": _global(samples, bias),
         "along_z": along_z,
         "cuts": tissue["cuts"],
+        "match": bias.match,
         "planes": {
             "median_before": planes["median_before"],
             "median_after": planes["median_after"],
@@ -425,6 +427,25 @@ def _odd_planes(
         message = f"{what} taken darker or brighter than {than}: {done if put_right else left}"
         found.append({"code": "odd_planes", "message": message, "section": section})
     return found
+
+
+def _matched(match: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Say where matching the acquisitions of a run did not go as it should."""
+    found = []
+    if match and match["n_matched"] < 2:
+        found.append(("match_alone", "no other acquisition of the run has a level: there is nothing to match"))
+    if match and match["left_out"]:
+        message = (
+            f"{', '.join(match['left_out'])} took no part in the common level (failed, or without tissue): in a run "
+            "that they are part of, this acquisition's factor may be another"
+        )
+        found.append(("match_left_out", message))
+    if match and max(match["factor"], 1 / match["factor"]) > LARGEST_GAIN:
+        message = (
+            f"it was multiplied by {match['factor']:.3g} to match the others: is it the same stain and microscope?"
+        )
+        found.append(("match_factor", message))
+    return [{"code": code, "message": message, "section": None} for code, message in found]
 
 
 def _largest(values: Sequence[float | None]) -> float | None:

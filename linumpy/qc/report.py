@@ -284,6 +284,12 @@ def _besides(metrics: Metrics) -> list[str]:
     mixed = "" if strength == 1 else f" at a strength of {strength:g}"
     sentences.append(f"The field that was found was divided out of every voxel{mixed}.")
     changes = []
+    if (match := metrics["match"]) and match["n_matched"] > 1:
+        changes.append(
+            f"All voxels were multiplied by {_factor(match['factor'])}, one factor that brings the median of the "
+            f"tissue to {_number(match['common_level'], '.4g')}, that of the middling of {match['n_matched']} "
+            "acquisitions."
+        )
     if parameters.get("zero_outside_mask"):
         changes.append("Voxels outside the tissue were set to 0.")
     if parameters.get("output_dtype") == "input" and dtype != "float32":

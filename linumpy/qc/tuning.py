@@ -41,35 +41,53 @@ def render_tuning(tuning: Tuning, tuned: Mapping[str, Any], name: str, voxel_siz
     """
     # One intensity scale for all: what is brighter is brighter.
     white = float(np.percentile(np.nan_to_num(tuning.pictures_before["yx"]), 99.8)) or 1.0
+    # And one scale of the fields, around the median of each picture.
+    spreads = [np.abs(field - np.median(field)) for c in tuning.candidates for field in c.fields.values()]
+    limit = max(float(np.percentile(np.concatenate([np.ravel(spread) for spread in spreads]), 99.5)), 0.01)
     rows: list[dict[str, Any]] = [
-        {"name": "uncorrected", "parameters": [], "figures": tuning.before, "pictures": tuning.pictures_before}
+        {
+            "name": "uncorrected",
+            "parameters": [],
+            "figures": tuning.before,
+            "better": False,
+            "pictures": tuning.pictures_before,
+        }
     ]
     rows += [
         {
             "name": candidate.name,
             "parameters": [f"{key}: {json.dumps(value)}" for key, value in candidate.parameters.items()],
             "figures": candidate.figures,
+            "better": candidate.better,
             "pictures": candidate.pictures,
+            "fields": candidate.fields,
         }
         for candidate in tuning.candidates
     ]
     for row in rows:
-        row["pictures"] = _encoded(row["pictures"], white, voxel_size_mm)
+        row["pictures"] = _encoded(row["pictures"], 0.0, white, figures.grey_palette(), voxel_size_mm)
+        fields = {axes: field - np.median(field) for axes, field in row.pop("fields", {}).items()}
+        row["fields"] = _encoded(fields, -limit, limit, figures.field_palette(), voxel_size_mm)
     page = page_environment().get_template("tuning.html.j2")
     return page.render(
         name=name,
         rows=rows,
         recommended=tuning.candidates[tuning.recommended].name,
+        defaults=tuning.candidates[0].name,
+        limit=limit,
+        draws=tuning.draws,
         parameters=json.dumps(tuned, indent=1, sort_keys=True),
     )
 
 
-def _encoded(pictures: Pictures, white: float, voxel_size_mm: Sequence[float]) -> list[dict[str, Any]]:
+def _encoded(
+    pictures: Pictures, low: float, high: float, palette: NDArray[np.uint8], voxel_size_mm: Sequence[float]
+) -> list[dict[str, Any]]:
     size = dict(zip("zyx", voxel_size_mm, strict=True))
     return [
         {
             "axes": "XY" if axes == "yx" else f"{axes[1].upper()}Z",
-            "uri": figures.to_data_uri(picture, 0.0, white, figures.grey_palette()),
+            "uri": figures.to_data_uri(picture, low, high, palette),
             # Thin stacks are stretched along Z, so that the saw-tooth can be seen.
             "ratio": max(0.3, picture.shape[0] * size[axes[0]] / (picture.shape[1] * size[axes[1]])),
         }

@@ -80,6 +80,7 @@ def assemble(image: Image, slabs: Sequence[Path], output_folder: Path, output_st
                 name=image.name,
                 window=dict(zip(("min", "start", "end", "max"), percentiles, strict=True)),
                 omero_channel=image.omero_channel,
+                processing={"match_batch": match} if (match := parts[0][0]["match"]) else None,
             )
         else:
             finish_pyramid(writer.path, store_layout, name=f"{image.name} bias field")

@@ -148,6 +148,7 @@ def correct_slab(
             "clipped": {"clipped_low": clipped.low, "clipped_high": clipped.high},
             "layout": layout.to_dict(),
             "n_levels": n_levels,
+            "match": bias.match,
             "digests": {
                 name: [digest.files for digest in builder.writer.digests] for name, builder in builders.items()
             },

@@ -25,6 +25,7 @@ from linumpy.intensity.shading import smooth_along_depth, tissue_support, with_s
 from linumpy.n4.fit import fit_log_bias_field
 from linumpy.n4.lattice import Lattice
 from linumpy.plan.choices import FitChoice, choose_fit
+from linumpy.stage.match import write_level
 from linumpy.stage.samples import Samples
 
 __all__ = [
@@ -113,7 +114,12 @@ def fit_sections(samples: Samples, sections: Sequence[int], settings: FitSetting
 
 
 def fit_stack(
-    samples: Samples, section_fits: Sequence[Path] | None, settings: FitSettings, mode: str, output: Path
+    samples: Samples,
+    section_fits: Sequence[Path] | None,
+    settings: FitSettings,
+    mode: str,
+    output: Path,
+    output_level: Path | None = None,
 ) -> None:
     """Gather the sections' fits, fit the stack, and write the whole bias field.
 
@@ -129,6 +135,8 @@ def fit_stack(
         ``per_section`` leaves the stack unfitted.
     output : Path
         Folder of the bias field, see :class:`linumpy.intensity.bias_model.BiasModel`.
+    output_level : Path, optional
+        Gets the level of the corrected tissue, see :func:`linumpy.stage.match.write_level`.
 
     Raises
     ------
@@ -143,7 +151,10 @@ def fit_stack(
     if sorted(fits) != list(range(n_sections)):
         missing = sorted(set(range(n_sections)) - set(fits))
         raise ValueError(f"the fits of sections {missing} are missing; all {n_sections} are needed")
-    complete_bias(samples, [fits[i] for i in range(n_sections)], settings, mode).save(output)
+    bias = complete_bias(samples, [fits[i] for i in range(n_sections)], settings, mode)
+    bias.save(output)
+    if output_level is not None:
+        write_level(samples, bias, output_level)
 
 
 def complete_bias(

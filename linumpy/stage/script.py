@@ -25,10 +25,13 @@ atexit.register(gc.freeze)
 target.alone = True
 
 if TYPE_CHECKING:
+    from linumpy.intensity.bias_model import BiasModel
     from linumpy.io.ome_zarr import Image
 
 __all__ = [
+    "add_bias_arguments",
     "add_given_mask_argument",
+    "open_bias",
     "open_given_mask",
     "open_selected",
     "parser",
@@ -112,6 +115,19 @@ def open_selected(path: Path, selection: Mapping[str, Any]) -> Image:
     of_level = {name: selection[name] for name in ("level", "stride")}
     of_store = {name: value for name, value in selection.items() if name not in of_level}
     return sampled(open_image(path, **of_store, validate=False), **of_level)
+
+
+def add_bias_arguments(arguments: argparse.ArgumentParser) -> None:
+    """Add the bias field and how its acquisition was matched, see :func:`open_bias`."""
+    arguments.add_argument("--bias", type=Path, required=True, help="folder of the bias field")
+    arguments.add_argument("--match", type=Path, nargs="*", default=[], help="JSON, where acquisitions are matched")
+
+
+def open_bias(args: argparse.Namespace) -> BiasModel:
+    """Read the bias field that :func:`add_bias_arguments` names."""
+    from linumpy.intensity.bias_model import BiasModel
+
+    return BiasModel.load(args.bias, *args.match)
 
 
 def add_given_mask_argument(arguments: argparse.ArgumentParser) -> None:

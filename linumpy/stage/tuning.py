@@ -73,7 +73,8 @@ def write_tuning(
             "acquisition": name,
             "before": found.before,
             "candidates": [
-                {"name": c.name, "parameters": c.parameters, "figures": c.figures} for c in found.candidates
+                {"name": c.name, "parameters": c.parameters, "figures": c.figures, "better": c.better}
+                for c in found.candidates
             ],
             "recommended": recommended.name,
         },

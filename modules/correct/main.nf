@@ -5,7 +5,7 @@ process CORRECT {
     memory { 1.MB * settings.memory_mb * task.attempt }
 
     input:
-    tuple val(id), val(settings), path(image, stageAs: 'image/*'), path(mask), path(bias)
+    tuple val(id), val(settings), path(image, stageAs: 'image/*'), path(mask), path(bias), path(match)
 
     output:
     tuple val(id), val(settings.n_slabs), path("slab_*"), emit: slab
@@ -21,6 +21,7 @@ process CORRECT {
         --image ${image} \\
         --mask ${mask} \\
         --bias ${bias} \\
+        --match ${match} \\
         --threads ${task.cpus} \\
         --output slab_${settings.z_start.toString().padLeft(8, '0')}
     """

@@ -10,6 +10,7 @@ process N4_GLOBAL {
 
     output:
     tuple val(id), path("results/${id}/bias"), emit: bias
+    tuple val(id), path("levels/${id}.json"), emit: level, optional: true // where acquisitions are matched
     tuple val("${task.process}"), val('linumpy'), eval('python3 -c "import linumpy; print(linumpy.__version__)"'), topic: versions
 
     script:
@@ -22,12 +23,14 @@ process N4_GLOBAL {
         --samples ${samples} \\
         --section_fits section_fits \\
         --threads ${task.cpus} \\
-        --output results/${id}/bias
+        --output results/${id}/bias \\
+        --output_level levels/${id}.json
     """
 
     stub:
     """
     mkdir -p results/${id}/bias
     echo '{}' | tee results/${id}/bias/sections.json > results/${id}/bias/global.json
+    ${settings.match_batch ? "mkdir levels; echo '{}' > levels/${id}.json" : ''}
     """
 }

@@ -4,7 +4,7 @@ process REPORT {
     label 'process_low'
 
     input:
-    tuple val(id), val(settings), path(samples), path(tissue), path(bias), path(correction)
+    tuple val(id), val(settings), path(samples), path(tissue), path(bias), path(match), path(correction)
 
     output:
     tuple val(id), path("results/${id}/report.html"), emit: report
@@ -22,6 +22,7 @@ process REPORT {
         --samples ${samples} \\
         --tissue ${tissue} \\
         --bias ${bias} \\
+        --match ${match} \\
         --correction ${correction} \\
         --output_report results/${id}/report.html \\
         --output_metrics results/${id}/metrics.json \\

@@ -104,12 +104,23 @@ class Stage:
         command += [text for name, value in settings.items() for text in (f"--{name}", value)]
         return [str(word) for word in command]
 
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the head job."""
+        return dict(os.environ)
+
     @contextmanager
     def started(self, *options: str, **how: object) -> Iterator[subprocess.Popen[str]]:
         """Run the stage in the background: its head job. What it prints goes to `output.txt`."""
         command = self.command(*options, **how)
         with (self.folder / "output.txt").open("w") as output:
-            head = subprocess.Popen(command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT, text=True)
+            head = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
         try:
             yield head
         finally:

@@ -27,6 +27,7 @@ from linumpy.intensity.bias_model import BiasModel, read_json
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.plan.parameters import properties_of, resolve_parameters
 from linumpy.plan.places import OF_A_RUN
+from linumpy.stage.verify import verify_acquisition
 from tests.acquisitions import (
     UNEVEN_SECTIONS,
     VOXEL_UM,
@@ -304,6 +305,32 @@ def test_resume_repeats_what_a_change_touches(launch, one_pass):
     os.utime(chunk, (stamp, stamp))
     edited = launch(one_pass.folder, "--input", "s.csv", *settings, "--strength", "0.5", "-resume")
     assert {"TISSUE_MASK", "N4_GLOBAL", "CORRECT", "ASSEMBLE", "REPORT"} <= edited.ran()
+
+
+def test_a_batch_is_matched_without_the_one_that_failed(launch, inputs, tmp_path):
+    settings = options(mode="global", match_batch="true", **SETTINGS)
+    fail = "process { withName: 'N4_GLOBAL' { beforeScript = { task.tag == 'uneven' ? 'exit 3' : '' } } }"
+    samplesheet = sheet(inputs, "sixteen", "spaced", "uneven")
+    failed = launch(tmp_path, "--input", samplesheet, *settings, config=fail, status=1, parser="v2")
+    matches = {}
+    for name in ("sixteen", "spaced"):
+        matches[name] = read_json(failed.outdir / name / "bias" / "match.json")
+        assert not verify_acquisition(failed.outdir / name)
+        warnings = read_json(failed.outdir / name / "metrics.json")["warnings"]
+        assert any(warning["message"].startswith("uneven took no part") for warning in warnings)
+    after = [match["level"] * match["factor"] for match in matches.values()]
+    np.testing.assert_allclose(after, np.sqrt(np.prod([match["level"] for match in matches.values()])))
+    assert {match["n_matched"] for match in matches.values()} == {2}
+    assert not (failed.outdir / "uneven").exists()
+
+    # Mended, all are matched anew, and no fit is repeated.
+    mended = launch(tmp_path, "--input", samplesheet, *settings, "-resume", parser="v2")
+    levels = [read_json(mended.outdir / name / "bias" / "match.json") for name in ("sixteen", "spaced", "uneven")]
+    assert {(match["n_matched"], tuple(match["left_out"])) for match in levels} == {(3, ())}
+    np.testing.assert_allclose([match["level"] * match["factor"] for match in levels], levels[0]["common_level"])
+    redone = {task["name"].split(":")[-1] for task in mended.tasks() if task["status"] != "CACHED"}
+    assert {"MATCH_BATCH", "N4_GLOBAL (uneven)", "REPORT (sixteen)"} <= redone
+    assert not {"N4_GLOBAL (sixteen)", "N4_GLOBAL (spaced)", "TISSUE_MASK (sixteen)"} & redone
 
 
 def test_sections_alone_in_the_input_type_and_the_old_version_by_copy(launch, inputs, tmp_path):
