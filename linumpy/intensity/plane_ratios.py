@@ -40,9 +40,21 @@ MAX_SHIFT = 0.5
 SHIFT_TURNS = 3
 NOTHING = 1e-5
 """Density of a histogram where it has no samples."""
+EDGES = np.arange(N_BINS + 1.0)
 
 Floats = npt.NDArray[np.float64]
 Plane = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
+Held = tuple[int, Floats]
+
+
+def _class_kernel() -> Floats:
+    sigma = CLASS_WIDTH / BIN
+    reach = int(np.ceil(4 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return np.asarray(kernel / kernel.sum())
+
+
+CLASS_KERNEL = _class_kernel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,20 +150,20 @@ def histogram_shifts(histograms: npt.NDArray[np.uint32], levels: Floats) -> Floa
     (there,) = np.nonzero(counts >= MIN_TISSUE)
     if not len(there):
         return found
-    flat = [_shifted(histograms[z], levels[z] / BIN) for z in there]
-    smooth = [_smoothed(plane / plane.sum()) for plane in flat]
-    # Only bins that hold something take part in the products.
-    spans = [(int(held[0]), int(held[-1]) + 1) for held in (np.flatnonzero(plane > 0) for plane in smooth)]
+    # Only bins that hold something are kept, and take part in the products.
+    flat = [_shifted(*_held(histograms[z]), levels[z] / BIN) for z in there]
+    smooth = [_held(_smoothed(_whole(*plane))) for plane in flat]
     reach = round(MAX_SHIFT / BIN)
     shifts = np.zeros(len(there))
     for _ in range(SHIFT_TURNS):
         stack = np.zeros(N_BINS)
         for plane, shift in zip(flat, shifts, strict=True):
-            stack += _shifted(plane, shift)
-        log_density = np.pad(np.log(_smoothed(stack / stack.sum()) + NOTHING), reach, constant_values=np.log(NOTHING))
-        for i, (plane, (low, high)) in enumerate(zip(smooth, spans, strict=True)):
-            window = np.lib.stride_tricks.sliding_window_view(log_density[low : high + 2 * reach], high - low)
-            shifts[i] = reach - _peak(window @ plane[low:high])
+            first, values = _shifted(*plane, shift)
+            stack[first : first + len(values)] += values
+        log_density = np.pad(np.log(_smoothed(stack) + NOTHING), reach, constant_values=np.log(NOTHING))
+        windows = np.lib.stride_tricks.sliding_window_view(log_density, N_BINS)
+        for i, (first, values) in enumerate(smooth):
+            shifts[i] = reach - _peak(windows[:, first : first + len(values)] @ values)
         shifts -= np.median(shifts)
     found[there] = BIN * shifts
     return found
@@ -201,18 +213,31 @@ def _huber_mean(values: npt.NDArray[np.float32], blocks: npt.NDArray[np.intp]) -
     return mean, float(np.sqrt((sums**2).sum())) / inner
 
 
-def _shifted(histogram: npt.NDArray[np.number], bins: float) -> Floats:
+def _held(histogram: npt.NDArray[np.number]) -> Held:
+    """Return the first bin that holds something, and the values from there to the last that does."""
+    (held,) = np.nonzero(histogram > 0)
+    first, stop = (int(held[0]), int(held[-1]) + 1) if len(held) else (0, 0)
+    return first, histogram[first:stop].astype(np.float64)
+
+
+def _whole(first: int, values: Floats) -> Floats:
+    histogram = np.zeros(N_BINS)
+    histogram[first : first + len(values)] = values
+    return histogram
+
+
+def _shifted(first: int, values: Floats, bins: float) -> Held:
     """Return the histogram of values that are `bins` bins lower."""
-    edges = np.arange(N_BINS + 1)
-    total = np.concatenate([[0.0], np.cumsum(histogram, dtype=np.float64)])
-    return np.diff(np.interp(edges + bins, edges, total))
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    stop = first + len(values)
+    lower = int(np.floor(bins))
+    low, high = (min(max(0, edge), N_BINS) for edge in (first - lower - 1, stop - lower))
+    return low, np.diff(np.interp(EDGES[low : high + 1] + bins, EDGES[first : stop + 1], total))
 
 
-def _smoothed(density: Floats) -> Floats:
-    sigma = CLASS_WIDTH / BIN
-    reach = int(np.ceil(4 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    return np.convolve(density, kernel / kernel.sum(), mode="same")
+def _smoothed(histogram: Floats) -> Floats:
+    """Return the smoothed density of a histogram."""
+    return np.convolve(histogram / histogram.sum(), CLASS_KERNEL, mode="same")
 
 
 def _peak(scores: Floats) -> float:

@@ -22,7 +22,7 @@ from linumpy.intensity.harmonise import keep_median
 from linumpy.intensity.plane_ratios import MIN_TISSUE
 from linumpy.intensity.sections import Sections
 from linumpy.intensity.shading import smooth_along_depth, tissue_support, with_shared_shading, without_error
-from linumpy.n4.fit import fit_log_bias_field
+from linumpy.n4.fit import fit_log_bias_field, usable_samples
 from linumpy.n4.lattice import Lattice
 from linumpy.plan.choices import FitChoice, choose_fit
 from linumpy.stage.samples import Samples
@@ -39,6 +39,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Triple = tuple[int, int, int]
+NAMED_SECTIONS = 20
+"""Most sections without tissue that the log names."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,13 @@ def fit_sections(samples: Samples, sections: Sequence[int], settings: FitSetting
     for index in sections:
         fit = fit_section_samples(samples, index, settings)
         fits.append({"index": index, "fit": fit})
-        z_start, z_stop = samples.geometry.sections[index]
-        logger.info("section %d (planes %d to %d): %s", index, z_start, z_stop, _outcome(fit))
+        if fit is not None:
+            z_start, z_stop = samples.geometry.sections[index]
+            logger.info("section %d (planes %d to %d): %s", index, z_start, z_stop, _outcome(fit))
+    left_out = [stored["index"] for stored in fits if stored["fit"] is None]
+    if left_out:
+        named = ", ".join(map(str, left_out[:NAMED_SECTIONS])) + (", ..." if len(left_out) > NAMED_SECTIONS else "")
+        logger.info("%d sections without a sample of tissue are not fitted: %s", len(left_out), named)
     write_json(output, fits)
 
 
@@ -257,6 +264,8 @@ def fit_section_samples(samples: Samples, index: int, settings: FitSettings) -> 
     z_start = geometry.sections[index][0]
     choice = settings.choose(grid.shape, geometry.voxel_size_mm, geometry.section_shrink)
     image, mask = samples.section(index)
+    if not usable_samples(image, mask).any():
+        return None
     if settings.depth_profile:
         levels = samples.along_z.within(*geometry.sections[index])[0].astype(np.float32)
         levels = levels[grid.start[0] + grid.step[0] * np.arange(grid.size[0])]
@@ -273,8 +282,6 @@ def fit_section_samples(samples: Samples, index: int, settings: FitSettings) -> 
         backend=settings.backend,
         workers=settings.workers,
     )
-    if not fit.n_voxels:
-        return None
     if settings.depth_profile:
         # N4 leaves a constant free; sections are compared without it.
         first = (z_start + grid.start[0], *grid.start[1:])

@@ -100,7 +100,7 @@ class SampleGeometry:
     def section_grid(self, index: int) -> SampleGrid:
         """Sample grid of a section, in voxels from the section's first plane."""
         z_start, z_stop = self.sections[index]
-        return SampleGrid.of((z_stop - z_start, *self.shape[1:]), self.section_shrink)
+        return _grid((z_stop - z_start, *self.shape[1:]), self.section_shrink)
 
     @cached_property
     def section_rows(self) -> tuple[int, ...]:
@@ -131,6 +131,12 @@ class SampleGeometry:
                 size=(-(-self.shape[1] // stride), -(-self.shape[2] // stride)),
             ),
         }
+
+
+@cache
+def _grid(shape: Triple, shrink: Triple) -> SampleGrid:
+    """Return a section's grid: many thousand sections have few depths."""
+    return SampleGrid.of(shape, shrink)
 
 
 def _axis(grid: SampleGrid) -> list[int]:

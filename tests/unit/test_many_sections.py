@@ -19,7 +19,7 @@ from linumpy.plan.acquisition import _batches
 from linumpy.plan.errors import InputError
 from linumpy.qc.figures import MAX_POINTS, thinned
 from linumpy.qc.report import LISTED_SECTIONS, render_report
-from linumpy.stage.fit import _with_levels_alone_along_z
+from linumpy.stage.fit import FitSettings, _with_levels_alone_along_z, fit_sections
 from linumpy.stage.local import MemorySamples
 from linumpy.stage.samples import SampleGeometry
 from tests.acquisitions import write_ome_zarr
@@ -61,6 +61,26 @@ def test_small_planes_make_deep_slabs(tmp_path):
     volume = np.ones((2000, 8, 8), np.uint16)
     row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume, chunks=(500, 8, 8)), "n_sections": 4}
     assert [settings["z_stop"] for settings in plan(tmp_path, row)["correct"]] == [2000]
+
+
+def test_slabs_are_not_too_deep(tmp_path):
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", np.ones((5000, 64, 64), np.uint16)), "n_sections": 4}
+    assert max(slab["z_stop"] - slab["z_start"] for slab in plan(tmp_path, row)["correct"]) <= 2048
+
+
+def test_sections_without_tissue_are_one_line_of_the_log(tmp_path, caplog):
+    volume = np.full((300, 10, 10), 100, np.float32)
+    mask = volume > 0
+    mask[:250] = False
+    bounds = tuple((z, z + 1) for z in range(300))
+    geometry = SampleGeometry(volume.shape, (0.1, 0.1, 0.1), bounds, (1, 1, 1), (1, 1, 1), 1)
+    settings = FitSettings(None, (2,), 0.0, False, False, "native", 1)
+    with caplog.at_level("INFO"):
+        fit_sections(MemorySamples(geometry, volume, mask), range(200, 300), settings, tmp_path / "fits.json")
+    assert [fit["fit"] is None for fit in read_json(tmp_path / "fits.json")] == [True] * 50 + [False] * 50
+    about_empty = [message for message in caplog.messages if "tissue" in message or "mask" in message]
+    assert len(about_empty) == 1
+    assert about_empty[0].startswith("50 sections without a sample of tissue are not fitted: 200, 201, ")
 
 
 def model(n_sections):
@@ -122,6 +142,7 @@ def test_a_slab_makes_the_splines_of_its_own_sections_alone(monkeypatch):
 def test_many_small_sections_are_shared_out():
     batches = _batches(20_000, 64 * 64 * 50, {"sections_per_task": None, "backend": "native"})
     assert 2 <= len(batches) <= 20
+    assert max(last - first + 1 for first, last in batches) <= 2500
     assert [first for first, _ in batches[1:]] == [last + 1 for _, last in batches[:-1]]
 
 
