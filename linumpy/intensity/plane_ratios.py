@@ -13,11 +13,14 @@ Axes are (Z, Y, X). Memory is four planes of samples, and 1.6 kB a plane for the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from linumpy.intensity.quantiles import median
 
 __all__ = ["PlaneRatios", "histogram_shifts", "plane_ratios"]
 
@@ -40,6 +43,8 @@ MAX_SHIFT = 0.5
 SHIFT_TURNS = 3
 NOTHING = 1e-5
 """Density of a histogram where it has no samples."""
+TOGETHER = 1 << 17
+"""Samples of small planes that are smoothed together."""
 EDGES = np.arange(N_BINS + 1.0)
 
 Floats = npt.NDArray[np.float64]
@@ -99,10 +104,9 @@ def plane_ratios(planes: Iterable[Plane]) -> PlaneRatios:
     before: tuple[int, npt.NDArray[np.float32], npt.NDArray[np.bool_]] | None = None
     blocks: npt.NDArray[np.intp] | None = None
     lowest: float | None = None
-    for z, (image, mask) in enumerate(planes):
+    for z, (log_image, inside) in enumerate(_smooth_logarithms(planes)):
         if blocks is None:
-            blocks = _blocks(image.shape)
-        log_image, inside = _smooth_logarithm(image, mask)
+            blocks = _blocks(inside.shape)
         n_inside = int(np.count_nonzero(inside))
         tissue.append(n_inside)
         if n_inside < MIN_TISSUE:
@@ -110,7 +114,7 @@ def plane_ratios(planes: Iterable[Plane]) -> PlaneRatios:
             continue
         values = log_image[inside]
         if lowest is None:
-            lowest = float(np.median(values)) - BIN * N_BINS / 2
+            lowest = median(values) - BIN * N_BINS / 2
         bins = np.clip((values - lowest) / BIN, 0, N_BINS - 1).astype(np.int64)
         histograms.append(np.bincount(bins, minlength=N_BINS).astype(np.uint32))
         if before is not None:
@@ -169,8 +173,17 @@ def histogram_shifts(histograms: npt.NDArray[np.uint32], levels: Floats) -> Floa
     return found
 
 
+def _smooth_logarithms(planes: Iterable[Plane]) -> Iterator[Plane]:
+    """Yield planes as :func:`_smooth_logarithm` gives them, small ones made together."""
+    rest = iter(planes)
+    for first in rest:
+        n_more = max(1, TOGETHER // max(1, first[0].size)) - 1
+        images, masks = zip(first, *itertools.islice(rest, n_more), strict=True)
+        yield from zip(*_smooth_logarithm(np.stack(images), np.stack(masks)), strict=True)
+
+
 def _smooth_logarithm(image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> Plane:
-    """Logarithm of the intensities, averaged over 3 x 3 pixels of tissue, and where they are whole."""
+    """Logarithm of the intensities (Z, Y, X), averaged over 3 x 3 pixels of tissue, and where they are whole."""
     with np.errstate(invalid="ignore"):
         inside = mask & np.isfinite(image) & (image > 0)
     weight = _binomial(inside.astype(np.float32))
@@ -180,15 +193,15 @@ def _smooth_logarithm(image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_
     return log_image, inside
 
 
-def _binomial(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Weights 1, 2, 1 along both axes, nothing outside: plain sums, the same bits everywhere."""
-    for axis in (0, 1):
-        lines = np.moveaxis(plane, axis, 0)
-        smooth = 2 * lines
-        smooth[1:] += lines[:-1]
-        smooth[:-1] += lines[1:]
-        plane = np.moveaxis(smooth, 0, axis) / np.float32(4)
-    return plane
+def _binomial(planes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Weights 1, 2, 1 along Y and X, nothing outside: plain sums, the same bits everywhere."""
+    for ahead, behind in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
+        smooth = 2 * planes
+        smooth[ahead] += planes[behind]
+        smooth[behind] += planes[ahead]
+        smooth /= np.float32(4)
+        planes = smooth
+    return planes
 
 
 def _blocks(shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
@@ -198,19 +211,14 @@ def _blocks(shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
 
 def _huber_mean(values: npt.NDArray[np.float32], blocks: npt.NDArray[np.intp]) -> tuple[float, float]:
     """Robust mean, and its standard error from the sums over blocks."""
+    from linumpy.intensity.plane_kernels import huber_mean  # only where planes are measured
+
     data = values.astype(np.float64)
-    mean = float(np.median(data))
-    width = HUBER * 1.4826 * float(np.median(np.abs(data - mean))) + 1e-9
-    for _ in range(HUBER_TURNS):
-        influence = np.clip(data - mean, -width, width)
-        inner = float(np.count_nonzero(np.abs(influence) < width))
-        if not inner:
-            break
-        mean += float(influence.sum()) / inner
-    influence = np.clip(data - mean, -width, width)
-    inner = max(1.0, float(np.count_nonzero(np.abs(influence) < width)))
-    sums = np.bincount(blocks, influence, BLOCKS**2)
-    return mean, float(np.sqrt((sums**2).sum())) / inner
+    middle = median(data)
+    width = HUBER * 1.4826 * median(np.abs(data - middle)) + 1e-9
+    sums = np.zeros(BLOCKS**2)
+    mean, inner = huber_mean(data, middle, width, HUBER_TURNS, blocks, sums)
+    return mean, float(np.sqrt((sums**2).sum())) / max(1.0, inner)
 
 
 def _held(histogram: npt.NDArray[np.number]) -> Held:
@@ -228,11 +236,13 @@ def _whole(first: int, values: Floats) -> Floats:
 
 def _shifted(first: int, values: Floats, bins: float) -> Held:
     """Return the histogram of values that are `bins` bins lower."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
     stop = first + len(values)
+    total = np.zeros(len(values) + 1)
+    np.cumsum(values, out=total[1:])
     lower = int(np.floor(bins))
     low, high = (min(max(0, edge), N_BINS) for edge in (first - lower - 1, stop - lower))
-    return low, np.diff(np.interp(EDGES[low : high + 1] + bins, EDGES[first : stop + 1], total))
+    total = np.interp(EDGES[low : high + 1] + bins, EDGES[first : stop + 1], total)
+    return low, total[1:] - total[:-1]
 
 
 def _smoothed(histogram: Floats) -> Floats:

@@ -20,6 +20,7 @@ from linumpy.intensity.bias_model import BiasModel, read_json, write_json
 from linumpy.intensity.correction import correct_block
 from linumpy.intensity.harmonise import keep_median
 from linumpy.intensity.plane_ratios import MIN_TISSUE
+from linumpy.intensity.quantiles import median
 from linumpy.intensity.sections import Sections
 from linumpy.intensity.shading import smooth_along_depth, tissue_support, with_shared_shading, without_error
 from linumpy.n4.fit import fit_log_bias_field, usable_samples
@@ -224,8 +225,8 @@ def _shared(samples: Samples, section_fits: Sequence[Mapping[str, Any] | None]) 
     """Give every section the shading that all share, and of its own what stands out of N4's error."""
     lattices = [None if fit is None else Lattice.from_dict(fit["lattice"]) for fit in section_fits]
     supports = [
-        None if lattice is None else tissue_support(samples.section(index)[1], lattice.n_control_points)
-        for index, lattice in enumerate(lattices)
+        None if lattice is None else tissue_support(mask, lattice.n_control_points)
+        for lattice, mask in zip(lattices, samples.section_masks(), strict=True)
     ]
     shared = with_shared_shading(lattices, supports)
     return tuple(
@@ -243,11 +244,11 @@ def _with_levels_alone_along_z(bias: BiasModel, samples: Samples) -> BiasModel:
     alone = replace(bias, gains=(1.0,) * n_sections, profile=())
     stride = samples.geometry.plane_stride
     added = np.full(len(bias.profile), np.nan)
-    for z in range(len(added)):
-        _, mask = samples.plane(z)
-        if np.count_nonzero(mask) >= MIN_TISSUE:
-            field = alone.log_bias_field((1, *mask.shape), start=(z, 0, 0), step=(1, stride, stride))[0]
-            added[z] = float(np.median(field[mask]))
+    for first, _, masks in samples.blocks():
+        fields = alone.log_bias_field(masks.shape, start=(first, 0, 0), step=(1, stride, stride))
+        for z, (field, mask) in enumerate(zip(fields, masks, strict=True), start=first):
+            if np.count_nonzero(mask) >= MIN_TISSUE:
+                added[z] = median(field[mask])
     profile = np.array(bias.profile)
     for z_start, z_stop in bias.sections:
         planes = np.arange(z_start, z_stop)

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from linumpy.intensity import correction
+from linumpy.intensity import correction, mask_stream
 from linumpy.intensity.bias_model import BiasModel, read_json
 from linumpy.intensity.correction import FieldDivider
+from linumpy.intensity.tissue_mask import stream_tissue_mask
 from linumpy.io.ome_zarr import open_mask
 from linumpy.n4.lattice import Lattice
 from linumpy.plan import acquisition
@@ -98,13 +99,13 @@ def model(n_sections):
 def evaluations(monkeypatch):
     """Planes of each evaluation of a lattice."""
     seen = []
-    evaluate = Lattice.evaluate
+    contract = Lattice._control_planes
 
-    def counting(self, shape, *args, **named):
-        seen.append(shape[0])
-        return evaluate(self, shape, *args, **named)
+    def counting(self, first, weights):
+        seen.append(len(first))
+        return contract(self, first, weights)
 
-    monkeypatch.setattr(Lattice, "evaluate", counting)
+    monkeypatch.setattr(Lattice, "_control_planes", counting)
     return seen
 
 
@@ -123,6 +124,51 @@ def test_a_block_sees_its_own_sections_alone(evaluations):
     assert sorted(bias._lattices) == [100, 107, 114]
     whole = bias.log_bias_field((300, 10, 10))
     np.testing.assert_array_equal(field, whole[100:115:7])
+
+
+@pytest.mark.parametrize("thin", [True, False])
+def test_fields_of_many_planes_are_those_of_each(thin):
+    rng = np.random.default_rng(8)
+    bias = model(60)
+    fits = [None if rng.random() < 0.2 else fit for fit in bias.section_fits]
+    if not thin:  # some sections of several planes, on another grid
+        fits[20] = {"lattice": Lattice(rng.normal(size=(4, 5, 4)), (2, 0, 0), (0.3, 0.9, 0.9), (4, 9, 9)).to_dict()}
+    bounds = (
+        bias.sections if thin else (*((z, z + 1) for z in range(20)), (20, 24), *((z, z + 1) for z in range(24, 63)))
+    )
+    of_stack = {"lattice": Lattice(rng.normal(size=(5, 4, 4)), (0, 0, 0), (6, 0.9, 0.9), (60, 10, 10)).to_dict()}
+    bias = BiasModel(bounds, bias.voxel_size_mm, tuple(fits), tuple(rng.gamma(9, 0.1, 60)), of_stack)
+    n = bounds[-1][1]
+    each = [bias.log_bias_field((1, 10, 9), start=(z, 0, 1)) for z in range(n)]
+    np.testing.assert_array_equal(bias.log_bias_field((n, 10, 9), start=(0, 0, 1)), np.concatenate(each))
+    np.testing.assert_array_equal(
+        bias.log_bias_field((n // 3, 10, 9), start=(1, 0, 1), step=(3, 1, 1)), np.concatenate(each[1::3][: n // 3])
+    )
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "robust"}, {"method": "otsu_log", "min_size": 9, "largest": 1}])
+def test_sections_masked_together_are_those_masked_one_by_one(settings, monkeypatch):
+    rng = np.random.default_rng(9)
+    volume = rng.gamma(9, 10, (80, 30, 30)).astype(np.float32)
+    volume[:, 8:22, 9:25] *= rng.uniform(3, 8, (80, 1, 1)).astype(np.float32)
+    volume[:5] = 0
+    volume[5:7] = 50
+    volume[40] = -1
+    bounds = (*((z, z + 1) for z in range(60)), (60, 63), (63, 80))
+
+    def found():
+        sections = []
+        blocks = stream_tissue_mask(
+            lambda z0, z1: volume[z0:z1], volume.shape, bounds, workers=2, on_section=sections.append, **settings
+        )
+        return np.concatenate([block for _, block in blocks]), sections
+
+    together = found()
+    monkeypatch.setattr(mask_stream, "GROUP_VOXELS", 1)
+    alone = found()
+    np.testing.assert_array_equal(together[0], alone[0])
+    assert together[1] == alone[1]
+    assert 0.1 < alone[0].mean() < 0.5
 
 
 def test_a_slab_makes_the_splines_of_its_own_sections_alone(monkeypatch):
