@@ -50,18 +50,17 @@ def expected_log_intensity(counts: Any, low: float, bin_spacing: float, xp: Any)
     centre = low + (xp.arange(PADDED_BINS) - PAD_BEFORE) * bin_spacing
     bins = slice(PAD_BEFORE, PAD_BEFORE + N_HISTOGRAM_BINS)
 
+    padded = xp.zeros(PADDED_BINS)
+    padded[bins] = counts
     fwhm = BIAS_FIELD_FWHM / bin_spacing
     distance = xp.minimum(xp.arange(PADDED_BINS), PADDED_BINS - xp.arange(PADDED_BINS))
     gaussian = 2 * math.sqrt(math.log(2) / math.pi) / fwhm * xp.exp(-4 * math.log(2) * (distance / fwhm) ** 2)
 
-    # Two transforms at a time: where sections are small, calls cost more than what they compute.
-    pair = xp.zeros((2, PADDED_BINS))
-    pair[0], pair[1, bins] = gaussian, counts
-    of_gaussian, of_counts = xp.fft.rfft(pair)
-    blur = of_gaussian.real  # of a symmetric function: real
+    blur = xp.fft.rfft(gaussian).real  # of a symmetric function: real
     wiener = blur / (blur * blur + WIENER_FILTER_NOISE)
-    pair[1] = xp.maximum(xp.fft.irfft(of_counts * wiener, PADDED_BINS), 0.0)
-    pair[0] = centre * pair[1]
-    numerator, denominator = xp.fft.irfft(xp.fft.rfft(pair) * blur, PADDED_BINS)[:, bins]
+    sharpened = xp.maximum(xp.fft.irfft(xp.fft.rfft(padded) * wiener, PADDED_BINS), 0.0)
+
+    numerator = xp.fft.irfft(xp.fft.rfft(centre * sharpened) * blur, PADDED_BINS)[bins]
+    denominator = xp.fft.irfft(xp.fft.rfft(sharpened) * blur, PADDED_BINS)[bins]
     empty = denominator == 0
     return xp.where(empty, 0.0, numerator / xp.where(empty, 1.0, denominator))

@@ -44,7 +44,7 @@ SLAB_VOXELS = 256 * 2**20
 """Most voxels of a CORRECT task, as far as one row of files holds fewer."""
 SECONDS_PER_SECTION = 3e-3
 """Beside its iterations: samples read and checked, the fit set up and written."""
-BATCH_SECTIONS = 2500
+BATCH_SECTIONS = 2000
 """Most sections of a fit task: each iteration costs its 0.2 ms, however small they are."""
 SLAB_SAMPLES = 512 * PLANE_SAMPLES
 """Most samples that the statistics of a CORRECT task keep, some of every plane."""
