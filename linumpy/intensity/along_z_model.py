@@ -26,6 +26,7 @@ Axis is Z; all levels are natural logarithms.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +70,8 @@ HISTOGRAM_NOISE = 0.02
 LOG_RANGE = (-11.0, 9.0)
 """Of the logarithms of standard deviations and lengths."""
 NOT_LIKELY = 1e10
+MOST_SECTIONS, RUN = 1024, 64
+"""Sections that the variances are told from, in runs spread over the stack: more of them would change little."""
 DRAWS = 64
 """Samples of the posterior that give the standard errors."""
 
@@ -129,10 +132,14 @@ def fit_along_z(ratios: PlaneRatios, sections: Sections) -> AlongZ:
         nothing = np.zeros(sections[-1][1])
         return AlongZ(nothing, nothing, nothing, np.zeros(depth), (), ratios.tissue, hyper._asdict())
     stack = _Stack(ratios, sections)
+    part = _Stack(_spread(ratios, sections), sections)
+    of_part = np.isin(stack.planes, part.planes)
     odd = _outstanding(stack, stack.log_ratio)
     shifts: Floats | None = None
     for _ in range(NAMING_TURNS):
-        hyper = _most_likely(stack, hyper, odd, shifts)
+        named = np.isin(np.flatnonzero(of_part), sorted(odd))
+        of_shifts = None if shifts is None else shifts[of_part]
+        hyper = _most_likely(part, hyper, set(np.flatnonzero(named).tolist()), of_shifts)
         solution = _solve(stack, hyper, odd, shifts)
         more = _outstanding(stack, solution.residuals) - odd
         if shifts is not None and not more:
@@ -157,6 +164,26 @@ def fit_along_z(ratios: PlaneRatios, sections: Sections) -> AlongZ:
         odd_planes=tuple(int(stack.planes[i]) for i in sorted(odd)),
         tissue=ratios.tissue,
         variances={name: round(float(value), 6) for name, value in hyper._asdict().items()},
+    )
+
+
+def _spread(ratios: PlaneRatios, sections: Sections) -> PlaneRatios:
+    """Return what was measured of `MOST_SECTIONS` sections, as if the others had no tissue."""
+    there = [(z_start, z_stop) for z_start, z_stop in sections if ratios.tissue[z_start:z_stop].max() >= MIN_TISSUE]
+    if len(there) <= MOST_SECTIONS:
+        return ratios
+    kept = np.zeros(len(ratios.tissue), bool)
+    for first in np.linspace(0, len(there) - RUN, MOST_SECTIONS // RUN).astype(int):
+        for z_start, z_stop in there[first : first + RUN]:
+            kept[z_start:z_stop] = True
+    pairs = kept[ratios.first] & kept[ratios.last]
+    return replace(
+        ratios,
+        first=ratios.first[pairs],
+        last=ratios.last[pairs],
+        log_ratio=ratios.log_ratio[pairs],
+        error=ratios.error[pairs],
+        tissue=np.where(kept, ratios.tissue, 0),
     )
 
 
@@ -322,7 +349,10 @@ class _Normal:
         target: float | Floats = 0.0,
         border: Floats | None = None,
     ) -> None:
-        """Add the terms ``(sum(factor * state[place]) + border @ unknowns - target)^2 / variance``, a term a row."""
+        """Add the terms ``(sum(factor * state[place]) + border @ unknowns - target)^2 / variance``, a term a row.
+
+        No place is named twice in one of `places`.
+        """
         n = len(places[0])
         if not n:
             return
@@ -332,13 +362,13 @@ class _Normal:
         self.quadratic += float((goal**2 * weight).sum())
         for i, place in enumerate(places):
             weighted = factors[i] * weight
-            self.right += np.bincount(place, weighted * goal, self.size)
+            self.right[place] += weighted * goal
             for j, other in enumerate(places):
                 offset = int(place[0] - other[0])  # the same in all rows
                 if offset >= 0:
-                    self.band[offset] += np.bincount(other, weighted * factors[j], self.size)
+                    self.band[offset, other] += weighted * factors[j]
             if border is not None:
-                np.add.at(self.coupling, place, np.asarray(weighted)[:, None] * border)
+                self.coupling[place] += weighted[:, None] * border
         if border is not None:
             weighted_border = border * weight[:, None]
             self.border += border.T @ weighted_border

@@ -14,12 +14,12 @@ the same as the pipeline divided by.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,15 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from linumpy.intensity.sections import Sections
-from linumpy.n4.lattice import Lattice
+from linumpy.n4.lattice import Lattice, evaluate_thin
 
 __all__ = ["BiasModel", "read_json", "write_json"]
 
 SECTIONS_FILE = "sections.json"
 GLOBAL_FILE = "global.json"
 MATCH_FILE = "match.json"
-_LEAF_LIST = re.compile(r"\[\n[^\[\]{}\"]*\]")  # the line break keeps out what stands inside a text
+_NUMBERS = {int, float, bool, type(None)}
+_SCALARS = _NUMBERS | {str}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,24 +130,31 @@ class BiasModel:
         """
         field = np.zeros(shape, np.float32)
         planes = start[0] + step[0] * np.arange(shape[0])
-        for index in range(self.section_of(planes[0]), self.section_of(planes[-1]) + 1):
-            first, last = np.searchsorted(planes, self.sections[index])
-            if first == last:
-                continue
-            lattice = self.section_lattice(index)
-            if lattice is not None:
-                lattice.evaluate(
-                    (int(last - first), *shape[1:]),
-                    self.voxel_size_mm,
-                    start=(int(planes[first]), *start[1:]),
-                    step=step,
-                    out=field[first:last],
-                )
-            level = np.array([self.plane_level(index, int(z)) for z in planes[first:last]], np.float32)
-            field[first:last] += level[:, None, None]
+        indices = (np.searchsorted(self._section_starts, planes, side="right") - 1).tolist()
+        parts = [(index, len(list(same))) for index, same in itertools.groupby(indices)]
+        first = 0
+        for (across, n_planes), same_grid in itertools.groupby(parts, self._across):
+            thin = list(same_grid)
+            last = first + n_planes * len(thin)
+            if across is not None:
+                at, out = (int(planes[first]), *start[1:]), field[first:last]
+                lattices = [lattice for index, _ in thin if (lattice := self.section_lattice(index)) is not None]
+                if n_planes == 1:
+                    evaluate_thin(lattices, self.voxel_size_mm, start=at, step=step, out=out)
+                else:
+                    lattices[0].evaluate(out.shape, self.voxel_size_mm, start=at, step=step, out=out)
+            first = last
+        levels = [self.plane_level(index, z) for index, z in zip(indices, planes.tolist(), strict=True)]
+        field += np.array(levels, np.float32)[:, None, None]
         if self.global_lattice is not None:
             field += self.global_lattice.evaluate(shape, self.voxel_size_mm, start=start, step=step)
         return field
+
+    def _across(self, part: tuple[int, int]) -> tuple[object, int]:
+        """Tell which of a section's planes can be evaluated together with others'."""
+        index, n_planes = part
+        lattice = self.section_lattice(index)
+        return (None if lattice is None else lattice.across if n_planes == 1 else index), n_planes
 
     def digests(self) -> dict[str, str]:
         """Return a digest of each lattice (its geometry and control points), of the gains and of the profile."""
@@ -199,9 +207,39 @@ def _lattice(fit: Mapping[str, Any] | None) -> Lattice | None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, keys sorted, a list of numbers on one line: equal content is equal bytes. NaN is refused."""
-    text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False)
-    text = _LEAF_LIST.sub(lambda found: " ".join(found.group().split()), text)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(_json_text(content, "\n") + "\n", encoding="utf-8")
+
+
+def _json_text(content: Any, line: str) -> str:
+    """Return JSON as ``json.dumps`` would with an indent of 1, but for lists of numbers, ten times faster.
+
+    `line` begins a line that is indented as what stands around `content`.
+    """
+    deeper = line + " "
+    if isinstance(content, dict) and content:
+        if set(map(type, content.values())) <= _SCALARS:
+            return "{" + deeper + _encode(content, "," + deeper)[1:-1] + line + "}"
+        parts = [f"{_encode_text(key)}: {_json_text(value, deeper)}" for key, value in sorted(content.items())]
+        return "{" + deeper + ("," + deeper).join(parts) + line + "}"
+    if isinstance(content, list | tuple) and content:
+        if set(map(type, content)) <= _NUMBERS:
+            return f"[ {_encode(content)[1:-1]} ]"
+        return "[" + deeper + ("," + deeper).join(_json_text(value, deeper) for value in content) + line + "]"
+    return _encode_text(content) if type(content) is str else _encode(content)
+
+
+@lru_cache(maxsize=4096)
+def _encode_text(text: str) -> str:
+    return _encode(text)
+
+
+def _encode(content: Any, separator: str = ", ") -> str:
+    return _encoder(separator).encode(content)
+
+
+@cache
+def _encoder(separator: str) -> json.JSONEncoder:
+    return json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(separator, ": "))
 
 
 def read_json(path: Path) -> Any:

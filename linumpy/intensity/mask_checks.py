@@ -8,6 +8,7 @@ should look.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def _share_jump(sections: Sequence[SectionMask], position: int) -> Finding:
     around = [*sections[max(0, position - NEIGHBOURS) : position], *sections[position + 1 :][:NEIGHBOURS]]
     if not around:
         return None
-    share, usual = sections[position].tissue_share, float(np.median([other.tissue_share for other in around]))
+    share, usual = sections[position].tissue_share, median(other.tissue_share for other in around)
     low, high = sorted((share, usual))
     if high - low < MIN_SHARE_CHANGE or high < MAX_SHARE_RATIO * low:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ BAND_BYTES = 1 << 17
 """Of a plane, combined at a time."""
 
 
+@cache
 def disk(radius: int) -> UInt8:
     """Return the disk of pixels within `radius` of its centre, uint8 (2 * radius + 1, 2 * radius + 1)."""
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]

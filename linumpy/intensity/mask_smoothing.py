@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 TRUNCATE = 4.0
 """Standard deviations at which the kernel ends (SciPy's default)."""
 
+JOB_VOXELS = 1 << 16
+"""Of small planes that a thread is handed together."""
+
 ReadPlanes = Callable[[int, int], NDArray[Any]]
 Float32 = NDArray[np.float32]
 
@@ -155,8 +158,17 @@ class CpuSmoother:
         while self._loaded < z_stop:
             planes = self._reader.take(self._loaded, z_stop)
             slots = [(self._loaded + i) % len(self.ring) for i in range(len(planes))]
-            _wait(self.executor.submit(self._put, *pair) for pair in zip(planes, slots, strict=True))
+            _wait(self.executor.submit(self._put_all, planes[job], slots[job]) for job in self._jobs(len(planes)))
             self._loaded += len(planes)
+
+    def _jobs(self, n_planes: int) -> list[slice]:
+        """Share planes out: one a job, but small ones together."""
+        at_once = max(1, JOB_VOXELS // self.ring[0].size)
+        return [slice(first, min(first + at_once, n_planes)) for first in range(0, n_planes, at_once)]
+
+    def _put_all(self, planes: NDArray[Any], slots: Sequence[int]) -> None:
+        for plane, slot in zip(planes, slots, strict=True):
+            self._put(plane, slot)
 
     def _put(self, plane: NDArray[Any], slot: int) -> None:
         from linumpy.intensity.mask_kernels import smooth_plane
@@ -165,7 +177,8 @@ class CpuSmoother:
 
     def _finish(self, z_start: int, out: Float32, tallies: Sequence[Tally]) -> None:
         if not tallies:
-            _wait(self.executor.submit(self._smooth_z, z_start, out, [i], None) for i in range(len(out)))
+            planes = range(len(out))
+            _wait(self.executor.submit(self._smooth_z, z_start, out, planes[job], None) for job in self._jobs(len(out)))
             return
         groups = [(range(k, len(out), len(tallies)), tally) for k, tally in enumerate(tallies)]
         _wait(self.executor.submit(self._smooth_z, z_start, out, *group) for group in groups)

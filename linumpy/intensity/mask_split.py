@@ -27,11 +27,12 @@ Otsu 1979, doi:10.1109/TSMC.1979.4310076. Ashman, Bird, Zepf 1994, doi:10.1086/1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linumpy.intensity.mask_threshold import KEY_SHIFT, SectionHistogram, best_split, key_values
+from linumpy.intensity.mask_threshold import KEY_SHIFT, N_KEYS, SectionHistogram, best_split, key_values
 
 __all__ = ["MIN_SEPARATION", "HistogramSplit", "split_histogram"]
 
@@ -84,14 +85,15 @@ def split_histogram(histogram: SectionHistogram) -> HistogramSplit | None:
     met = histogram.met[histogram.first_key + histogram.met >= first_key]
     if not met.size:
         return None
-    first, last = first_key >> BIN_SHIFT, (histogram.first_key + histogram.counts.size - 1) >> BIN_SHIFT
+    first, last = first_key >> BIN_SHIFT, (histogram.first_key + histogram.n_keys - 1) >> BIN_SHIFT
     bins = ((histogram.first_key + met) >> BIN_SHIFT) - first
-    binned: Float64 = np.bincount(bins, weights=histogram.counts[met], minlength=last - first + 1).astype(np.float64)
-    edges = key_values((first + np.arange(binned.size + 1)) << BIN_SHIFT)
-    start = _end_of_low_tail(binned, edges)
-    values, binned = ((edges[:-1] + edges[1:]) / 2)[start:], binned[start:]
+    voxels = histogram.voxels[len(histogram.met) - len(met) :]
+    binned: Float64 = np.bincount(bins, weights=voxels, minlength=last - first + 1).astype(np.float64)
+    all_edges, all_values, all_logs, all_widths = _coarse_bins()
+    start = _end_of_low_tail(binned, all_widths[first : last + 1])
+    values, logs, binned = all_values[first + start : last + 1], all_logs[first + start : last + 1], binned[start:]
+    edges = all_edges[first : last + 2]
     floor = float(edges[start]) / 2
-    logs = np.log(values)
     if np.count_nonzero(binned) < 2:
         level = float(values[int(np.argmax(binned))])
         return HistogramSplit(level, floor, level, level, 0.0)
@@ -105,10 +107,19 @@ def split_histogram(histogram: SectionHistogram) -> HistogramSplit | None:
     return HistogramSplit(threshold, floor, background, tissue, _ashman_d(binned, logs, cut))
 
 
-def _end_of_low_tail(counts: Float64, edges: Float64) -> int:
+@cache
+def _coarse_bins() -> tuple[Float64, Float64, Float64, Float64]:
+    """Return the edges of all bins, their middles, the logarithms of these, and the bins' widths in logarithm."""
+    with np.errstate(invalid="ignore", divide="ignore"):  # of bins that hold no positive voxel
+        edges = key_values(np.arange((N_KEYS >> BIN_SHIFT) + 1) << BIN_SHIFT)
+        values = (edges[:-1] + edges[1:]) / 2
+        return edges, values, np.log(values), np.diff(np.log(edges))
+
+
+def _end_of_low_tail(counts: Float64, widths: Float64) -> int:
     """Return the first bin whose density (per logarithm) reaches a share of the peak's."""
     half = len(DENSITY_KERNEL) // 2  # not "same": with fewer bins than the kernel that is centred on the kernel
-    density = np.convolve(counts / np.diff(np.log(edges)), DENSITY_KERNEL)[half : half + counts.size]
+    density = np.convolve(counts / widths, DENSITY_KERNEL)[half : half + counts.size]
     return int(np.argmax((density >= LOW_TAIL * density.max()) & (counts > 0)))
 
 
@@ -125,5 +136,6 @@ def _ashman_d(counts: Float64, logs: Float64, cut: int) -> float:
 
 
 def _moments(values: Float64, counts: Float64) -> tuple[float, float]:
-    mean = float(np.average(values, weights=counts))
-    return mean, float(np.average((values - mean) ** 2, weights=counts))
+    total = counts.sum()  # as numpy.average, without its checks
+    mean = float((values * counts).sum() / total)
+    return mean, float(((values - mean) ** 2 * counts).sum() / total)

@@ -73,16 +73,20 @@ class SectionHistogram:
 
     Attributes
     ----------
-    counts : int64 array
-        Voxels per key, from the key of the least voxel to that of the greatest.
-    first_key : int
-        Key of ``counts[0]``.
+    met : int64 array
+        Bins that hold voxels, counted from the key of the least voxel: few of very many where a section is small.
+    voxels : int64 array
+        Voxels in each of them.
+    first_key, n_keys : int
+        Key of the least voxel, and keys from there to that of the greatest.
     minimum, maximum : float
         Extremes, exact.
     """
 
-    counts: Int64
+    met: Int64
+    voxels: Int64
     first_key: int
+    n_keys: int
     minimum: float
     maximum: float
 
@@ -92,22 +96,38 @@ class SectionHistogram:
         minimum = min(float(tally.extremes[0]) for tally in tallies)
         maximum = max(float(tally.extremes[1]) for tally in tallies)
         if minimum > maximum:
-            return cls(np.zeros(0, np.int64), 0, 0.0, 0.0)
+            return cls.of_values(np.zeros(0, np.float32))
         first, last = (int(key) for key in _keys(np.array([minimum, maximum], np.float32)))
         counts = np.zeros(last - first + 1, np.int64)
         for tally in tallies:
             counts += tally.counts[first : last + 1]
-        return cls(counts, first, minimum, maximum)
+        met = np.flatnonzero(counts)
+        return cls(met, counts[met], first, counts.size, minimum, maximum)
+
+    @classmethod
+    def of_values(cls, values: Float32) -> SectionHistogram:
+        """Count the voxels of a small section, which is faster than to look through all keys."""
+        ordered = np.sort(values[values != 0])
+        if not len(ordered):
+            nothing = np.zeros(0, np.int64)
+            return cls(nothing, nothing, 0, 0, 0.0, 0.0)
+        keys = _keys(ordered)
+        edges = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1, [len(keys)]])
+        starts, voxels = edges[:-1], edges[1:] - edges[:-1]
+        first, last = int(keys[0]), int(keys[-1])
+        return cls(keys[starts] - first, voxels, first, last - first + 1, float(ordered[0]), float(ordered[-1]))
 
     @cached_property
-    def met(self) -> Int64:
-        """Bins that hold voxels: few of very many where a section is small."""
-        return np.flatnonzero(self.counts)
+    def counts(self) -> Int64:
+        """Voxels per key."""
+        counts = np.zeros(self.n_keys, np.int64)
+        counts[self.met] = self.voxels
+        return counts
 
     @property
     def n_voxels(self) -> int:
         """Non-zero voxels."""
-        return int(self.counts.sum())
+        return int(self.voxels.sum())
 
     @property
     def values(self) -> Float64:

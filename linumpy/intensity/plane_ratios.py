@@ -13,11 +13,14 @@ Axes are (Z, Y, X). Memory is four planes of samples, and 1.6 kB a plane for the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from linumpy.intensity.quantiles import median
 
 __all__ = ["PlaneRatios", "histogram_medians", "histogram_shifts", "plane_ratios"]
 
@@ -38,9 +41,23 @@ CLASS_WIDTH = 0.06
 """Smoothing of the histograms before they are compared, in logarithm."""
 MAX_SHIFT = 0.5
 SHIFT_TURNS = 3
+TOGETHER = 1 << 17
+"""Samples of small planes that are smoothed together."""
+EDGES = np.arange(N_BINS + 1.0)
 
 Floats = npt.NDArray[np.float64]
 Plane = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
+Held = tuple[int, Floats]
+
+
+def _class_kernel() -> Floats:
+    sigma = CLASS_WIDTH / BIN
+    reach = int(np.ceil(4 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return np.asarray(kernel / kernel.sum())
+
+
+CLASS_KERNEL = _class_kernel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +102,9 @@ def plane_ratios(planes: Iterable[Plane]) -> PlaneRatios:
     before: tuple[int, npt.NDArray[np.float32], npt.NDArray[np.bool_]] | None = None
     blocks: npt.NDArray[np.intp] | None = None
     lowest: float | None = None
-    for z, (image, mask) in enumerate(planes):
+    for z, (log_image, inside) in enumerate(_smooth_logarithms(planes)):
         if blocks is None:
-            blocks = _blocks(image.shape)
-        log_image, inside = _smooth_logarithm(image, mask)
+            blocks = _blocks(inside.shape)
         n_inside = int(np.count_nonzero(inside))
         tissue.append(n_inside)
         if n_inside < MIN_TISSUE:
@@ -96,7 +112,7 @@ def plane_ratios(planes: Iterable[Plane]) -> PlaneRatios:
             continue
         values = log_image[inside]
         if lowest is None:
-            lowest = float(np.median(values)) - BIN * N_BINS / 2
+            lowest = median(values) - BIN * N_BINS / 2
         bins = np.clip((values - lowest) / BIN, 0, N_BINS - 1).astype(np.int64)
         histograms.append(np.bincount(bins, minlength=N_BINS).astype(np.uint32))
         if before is not None:
@@ -139,20 +155,20 @@ def histogram_shifts(histograms: npt.NDArray[np.uint32], levels: Floats) -> Floa
     (there,) = np.nonzero(counts >= MIN_TISSUE)
     if not len(there):
         return found
-    flat = [_shifted(histograms[z], levels[z] / BIN) for z in there]
-    smooth = [_smoothed(plane / plane.sum()) for plane in flat]
-    # Only bins that hold something take part in the products.
-    spans = [(int(held[0]), int(held[-1]) + 1) for held in (np.flatnonzero(plane > 0) for plane in smooth)]
+    # Only bins that hold something are kept, and take part in the products.
+    flat = [_shifted(*_held(histograms[z]), levels[z] / BIN) for z in there]
+    smooth = [_held(_smoothed(_whole(*plane))) for plane in flat]
     reach = round(MAX_SHIFT / BIN)
     shifts = np.zeros(len(there))
     for _ in range(SHIFT_TURNS):
         stack = np.zeros(N_BINS)
         for plane, shift in zip(flat, shifts, strict=True):
-            stack += _shifted(plane, shift)
-        density = np.pad(_smoothed(stack / stack.sum()), reach)
-        for i, (plane, (low, high)) in enumerate(zip(smooth, spans, strict=True)):
-            window = np.lib.stride_tricks.sliding_window_view(density[low : high + 2 * reach], high - low)
-            shifts[i] = reach - _peak(window @ plane[low:high])
+            first, values = _shifted(*plane, shift)
+            stack[first : first + len(values)] += values
+        density = np.pad(_smoothed(stack), reach)
+        windows = np.lib.stride_tricks.sliding_window_view(density, N_BINS)
+        for i, (first, values) in enumerate(smooth):
+            shifts[i] = reach - _peak(windows[:, first : first + len(values)] @ values)
         shifts -= np.median(shifts)
     found[there] = BIN * shifts
     return found
@@ -171,17 +187,25 @@ def histogram_medians(histograms: npt.NDArray[np.uint32]) -> Floats:
     ndarray of float64, shape (Z,)
         Medians in logarithm, between the edges of a bin in proportion.
     """
-    total = np.cumsum(histograms, axis=1, dtype=np.float64)
-    half = total[:, -1] / 2
-    at = np.argmax(total >= half[:, None], axis=1)
-    planes = np.arange(len(histograms))
-    held = histograms[planes, at]
-    medians: Floats = BIN * (at + 1 - (total[planes, at] - half) / held)
-    return medians
+    medians = np.zeros(len(histograms))
+    for z, histogram in enumerate(histograms):
+        total = np.cumsum(histogram, dtype=np.int64)
+        at = int(np.searchsorted(2 * total, total[-1]))
+        medians[z] = at + 1 - (total[at] - total[-1] / 2) / histogram[at]
+    return BIN * medians
+
+
+def _smooth_logarithms(planes: Iterable[Plane]) -> Iterator[Plane]:
+    """Yield planes as :func:`_smooth_logarithm` gives them, small ones made together."""
+    rest = iter(planes)
+    for first in rest:
+        n_more = max(1, TOGETHER // max(1, first[0].size)) - 1
+        images, masks = zip(first, *itertools.islice(rest, n_more), strict=True)
+        yield from zip(*_smooth_logarithm(np.stack(images), np.stack(masks)), strict=True)
 
 
 def _smooth_logarithm(image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> Plane:
-    """Logarithm of the intensities, averaged over 3 x 3 pixels of tissue, and where they are whole."""
+    """Logarithm of the intensities (Z, Y, X), averaged over 3 x 3 pixels of tissue, and where they are whole."""
     with np.errstate(invalid="ignore"):
         inside = mask & np.isfinite(image) & (image > 0)
     weight = _binomial(inside.astype(np.float32))
@@ -191,15 +215,15 @@ def _smooth_logarithm(image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_
     return log_image, inside
 
 
-def _binomial(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Weights 1, 2, 1 along both axes, nothing outside: plain sums, the same bits everywhere."""
-    for axis in (0, 1):
-        lines = np.moveaxis(plane, axis, 0)
-        smooth = 2 * lines
-        smooth[1:] += lines[:-1]
-        smooth[:-1] += lines[1:]
-        plane = np.moveaxis(smooth, 0, axis) / np.float32(4)
-    return plane
+def _binomial(planes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Weights 1, 2, 1 along Y and X, nothing outside: plain sums, the same bits everywhere."""
+    for ahead, behind in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
+        smooth = 2 * planes
+        smooth[ahead] += planes[behind]
+        smooth[behind] += planes[ahead]
+        smooth /= np.float32(4)
+        planes = smooth
+    return planes
 
 
 def _blocks(shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
@@ -209,33 +233,43 @@ def _blocks(shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
 
 def _huber_mean(values: npt.NDArray[np.float32], blocks: npt.NDArray[np.intp]) -> tuple[float, float]:
     """Robust mean, and its standard error from the sums over blocks."""
+    from linumpy.intensity.plane_kernels import huber_mean  # only where planes are measured
+
     data = values.astype(np.float64)
-    mean = float(np.median(data))
-    width = HUBER * 1.4826 * float(np.median(np.abs(data - mean))) + 1e-9
-    for _ in range(HUBER_TURNS):
-        influence = np.clip(data - mean, -width, width)
-        inner = float(np.count_nonzero(np.abs(influence) < width))
-        if not inner:
-            break
-        mean += float(influence.sum()) / inner
-    influence = np.clip(data - mean, -width, width)
-    inner = max(1.0, float(np.count_nonzero(np.abs(influence) < width)))
-    sums = np.bincount(blocks, influence, BLOCKS**2)
-    return mean, float(np.sqrt((sums**2).sum())) / inner
+    middle = median(data)
+    width = HUBER * 1.4826 * median(np.abs(data - middle)) + 1e-9
+    sums = np.zeros(BLOCKS**2)
+    mean, inner = huber_mean(data, middle, width, HUBER_TURNS, blocks, sums)
+    return mean, float(np.sqrt((sums**2).sum())) / max(1.0, inner)
 
 
-def _shifted(histogram: npt.NDArray[np.number], bins: float) -> Floats:
+def _held(histogram: npt.NDArray[np.number]) -> Held:
+    """Return the first bin that holds something, and the values from there to the last that does."""
+    (held,) = np.nonzero(histogram > 0)
+    first, stop = (int(held[0]), int(held[-1]) + 1) if len(held) else (0, 0)
+    return first, histogram[first:stop].astype(np.float64)
+
+
+def _whole(first: int, values: Floats) -> Floats:
+    histogram = np.zeros(N_BINS)
+    histogram[first : first + len(values)] = values
+    return histogram
+
+
+def _shifted(first: int, values: Floats, bins: float) -> Held:
     """Return the histogram of values that are `bins` bins lower."""
-    edges = np.arange(N_BINS + 1)
-    total = np.concatenate([[0.0], np.cumsum(histogram, dtype=np.float64)])
-    return np.diff(np.interp(edges + bins, edges, total))
+    stop = first + len(values)
+    total = np.zeros(len(values) + 1)
+    np.cumsum(values, out=total[1:])
+    lower = int(np.floor(bins))
+    low, high = (min(max(0, edge), N_BINS) for edge in (first - lower - 1, stop - lower))
+    total = np.interp(EDGES[low : high + 1] + bins, EDGES[first : stop + 1], total)
+    return low, total[1:] - total[:-1]
 
 
-def _smoothed(density: Floats) -> Floats:
-    sigma = CLASS_WIDTH / BIN
-    reach = int(np.ceil(4 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    return np.convolve(density, kernel / kernel.sum(), mode="same")
+def _smoothed(histogram: Floats) -> Floats:
+    """Return the smoothed density of a histogram."""
+    return np.convolve(histogram / histogram.sum(), CLASS_KERNEL, mode="same")
 
 
 def _peak(scores: Floats) -> float:

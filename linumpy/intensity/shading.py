@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -82,12 +83,18 @@ def tissue_support(mask: npt.NDArray[np.bool_], n_control_points: Sequence[int])
     """
     columns = np.count_nonzero(mask, axis=0).astype(np.float64)
     y, x = (
-        bspline.fit_basis(n, max(points, bspline.DEGREE + 1)).dense()
+        _dense(n, max(points, bspline.DEGREE + 1))
         for n, points in zip(columns.shape, n_control_points[1:], strict=True)
     )
     # Plain sums: a BLAS would choose their order by shape.
     support: Floats = np.einsum("yj,yx,xi->ji", y, columns, x, optimize=["einsum_path", (0, 1), (0, 1)])
     return support[: n_control_points[1], : n_control_points[2]]
+
+
+@lru_cache(maxsize=8)
+def _dense(n_samples: int, n_control_points: int) -> Floats:
+    """Return the basis at the samples of an axis: all sections have the same."""
+    return bspline.fit_basis(n_samples, n_control_points).dense()
 
 
 def with_shared_shading(lattices: Sequence[Lattice | None], supports: Sequence[Floats | None]) -> list[Lattice | None]:

@@ -7,6 +7,7 @@ rest.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,11 +69,12 @@ def basis(parameter: FloatArray, n_control_points: int) -> Basis:
     return Basis(first, weights, n_control_points)
 
 
+@lru_cache(maxsize=64)
 def fit_basis(n_samples: int, n_control_points: int) -> Basis:
     """Return the basis at the samples of an axis where ITK places them.
 
     The first lies at parameter 0, the last a little before the end (`ITK_LAST_KNOT_PULL`). An axis of one
-    sample has a constant basis: all weight on the first control point.
+    sample has a constant basis: all weight on the first control point. Callers share the arrays: do not change them.
     """
     if n_samples == 1:
         weights = np.array([[1.0, 0.0, 0.0, 0.0]])

@@ -16,6 +16,7 @@ of the result and some seven rows in double precision per control point of Y.
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,9 @@ FORMAT = "linumpy.n4.lattice"
 FORMAT_VERSION = 1
 COMPILED_FROM_VOXELS = 1 << 24
 BAND_VOXELS = 1 << 14  # evaluated at a time: the few arrays of it stay in the cache
+PLANES_VOXELS = 1 << 17  # of small planes that are evaluated together
+
+TAPS = np.arange(bspline.DEGREE + 1)[:, None]
 
 Triple = tuple[float, float, float]
 
@@ -81,6 +85,12 @@ class Lattice:
         object.__setattr__(self, "coefficients", coefficients)
         object.__setattr__(self, "origin_mm", origin)
         object.__setattr__(self, "extent_mm", extent)
+
+    @property
+    def across(self) -> tuple[object, ...]:
+        """What the lattice is like along Y and X: control points, origin, extent and samples."""
+        n_samples = None if self.n_samples is None else self.n_samples[1:]
+        return self.coefficients.shape[1:], self.origin_mm[1:], self.extent_mm[1:], n_samples
 
     @property
     def n_control_points(self) -> tuple[int, int, int]:
@@ -133,22 +143,30 @@ class Lattice:
                 f"shape {size}"
             )
         z, y, x = (self._basis(axis, size[axis], voxel[axis], start[axis], step[axis]) for axis in range(3))
-        coefficients = self.coefficients.astype(np.float64)
-        for axis in np.flatnonzero(np.array(coefficients.shape) == 1):  # constant: four equal control points
-            coefficients = np.repeat(coefficients, bspline.DEGREE + 1, axis=axis)
-        taps = np.arange(bspline.DEGREE + 1)[:, None]
-        expand_rows = _row_expansion(out.size)
-        weights_y = y.weights.astype(np.float32)
-        for plane, first, weights in zip(out, z.first, z.weights, strict=True):
-            control_plane = _contract(coefficients[first : first + 4], weights)
-            control_rows = _contract(control_plane[:, x.first + taps].transpose(1, 0, 2), x.weights.T)
-            expand_rows(control_rows.astype(np.float32, order="C"), y.first, weights_y, plane)
+        n_planes, expand_rows = _planes_at_once(out), _row_expansion(out.size)
+        for first in range(0, len(out), n_planes):
+            part = slice(first, first + n_planes)
+            _expand_planes(self._control_planes(z.first[part], z.weights[part]), y, x, out[part], expand_rows)
         return out
+
+    def _control_planes(
+        self, first: npt.NDArray[np.int32], weights: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the control points (n, cy, cx) of planes, four of an axis that is constant."""
+        coefficients = self.coefficients.astype(np.float64)
+        for axis, n in enumerate(coefficients.shape):
+            if n == 1:
+                coefficients = np.repeat(coefficients, bspline.DEGREE + 1, axis=axis)
+        terms = coefficients[first + TAPS]
+        control_planes: npt.NDArray[np.float64] = _contract(terms, weights.T[:, :, None, None])
+        return control_planes
 
     def _basis(self, axis: int, n: int, voxel_mm: float, start: float, step: float) -> bspline.Basis:
         """Return the basis at `n` voxels of an axis; outside the fit's samples it is that of the nearest end."""
         n_samples = None if self.n_samples is None else self.n_samples[axis]
         n_control = self.coefficients.shape[axis]
+        if self.extent_mm[axis] == 0:  # it is the same everywhere
+            return _basis(n_control, 0.0, 0.0, None, n, 1.0, 0.0, 1.0)
         return _basis(n_control, self.origin_mm[axis], self.extent_mm[axis], n_samples, n, voxel_mm, start, step)
 
     def parameter(self, axis: int, n: int, voxel_mm: float, start: float = 0, step: float = 1) -> bspline.FloatArray:
@@ -252,6 +270,61 @@ class Lattice:
         return lattice
 
 
+def evaluate_thin(
+    lattices: Sequence[Lattice],
+    voxel_size_mm: Sequence[float],
+    *,
+    start: Sequence[int],
+    step: Sequence[int],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Write the log bias fields of planes that each have a lattice of their own, the same bits as one by one.
+
+    Parameters
+    ----------
+    lattices : sequence of Lattice
+        A plane each; all of the same :attr:`Lattice.across`.
+    voxel_size_mm : sequence of float
+        Voxel size (z, y, x).
+    start, step : sequence of int
+        As for :meth:`Lattice.evaluate`; along Z of the planes.
+    out : ndarray of float32, shape (Z, Y, X), C-contiguous
+        Gets the fields.
+    """
+    y, x = (lattices[0]._basis(axis, out.shape[axis], voxel_size_mm[axis], start[axis], step[axis]) for axis in (1, 2))
+    n_planes, expand_rows = _planes_at_once(out), _row_expansion(out.size)
+    for first in range(0, len(out), n_planes):
+        part = lattices[first : first + n_planes]
+        control_planes = []
+        for i, lattice in enumerate(part, start=first):
+            z = lattice._basis(0, 1, voxel_size_mm[0], start[0] + i * step[0], step[0])
+            control_planes.append(lattice._control_planes(z.first, z.weights))
+        _expand_planes(np.concatenate(control_planes), y, x, out[first : first + n_planes], expand_rows)
+
+
+def _planes_at_once(planes: npt.NDArray[np.float32]) -> int:
+    """Return how many planes to evaluate together: small ones cost more in calls than in arithmetic."""
+    return max(1, PLANES_VOXELS // max(1, planes[0].size)) if len(planes) else 1
+
+
+def _expand_planes(
+    control_planes: npt.NDArray[np.float64],
+    y: bspline.Basis,
+    x: bspline.Basis,
+    out: npt.NDArray[np.float32],
+    expand_rows: Callable[..., None],
+) -> None:
+    """Write planes (n, Y, X), given their control points (n, cy, cx)."""
+    control_rows = _contract(np.moveaxis(control_planes[:, :, x.first + TAPS], 2, 0), x.weights.T)
+    control_rows = control_rows.astype(np.float32, order="C")
+    weights_y = y.weights.astype(np.float32)
+    if expand_rows is _expand_rows:
+        _expand_rows(control_rows, y.first, weights_y, out)
+    else:
+        for rows, plane in zip(control_rows, out, strict=True):
+            expand_rows(rows, y.first, weights_y, plane)
+
+
 def _parameter(
     n_control: int,
     origin_mm: float,
@@ -282,7 +355,7 @@ def _basis(n_control: int, *axis: Any) -> bspline.Basis:
 
 def _triple(values: Sequence[float], name: str) -> Triple:
     numbers = tuple(float(value) for value in values)
-    if len(numbers) != 3 or not np.isfinite(numbers).all():
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise ValueError(f"{name} is {values!r}; give three finite numbers in the order (z, y, x)")
     return numbers
 
@@ -313,13 +386,13 @@ def _expand_rows(
     control_rows: npt.NDArray[np.float32],
     first: npt.NDArray[np.int32],
     weights: npt.NDArray[np.float32],
-    plane: npt.NDArray[np.float32],
+    planes: npt.NDArray[np.float32],
 ) -> None:
-    """Write the rows (Y, X) of a plane: row y is the weighted sum of four control rows from ``first[y]`` on."""
-    n_rows = max(1, BAND_VOXELS // plane.shape[1])
+    """Write the rows of planes (n, Y, X): row y is the weighted sum of four control rows from ``first[y]`` on."""
+    n_rows = max(1, BAND_VOXELS // (len(planes) * planes.shape[2]))
     edges = np.flatnonzero(np.diff(first, prepend=-1, append=-1))
     for span_start, span_stop in itertools.pairwise(edges):
-        terms = control_rows[first[span_start] : first[span_start] + 4, None]
+        terms = np.moveaxis(control_rows[:, first[span_start] : first[span_start] + 4, None], 1, 0)
         for y in range(span_start, span_stop, n_rows):
             band = slice(y, min(y + n_rows, span_stop))
-            plane[band] = _contract(terms, weights[band].T[:, :, None])
+            planes[:, band] = _contract(terms, weights[band].T[:, :, None])

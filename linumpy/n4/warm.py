@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 
-READY = "import linumpy.n4.native, linumpy.intensity.mask_kernels, linumpy.intensity.correction_kernels"
+OTHERS = ("linumpy.intensity.correction_kernels", "linumpy.intensity.plane_kernels")
+READY = f"import linumpy.n4.native, linumpy.intensity.mask_kernels, {', '.join(OTHERS)}"
 
 
 def main() -> int:
@@ -28,7 +29,8 @@ def main() -> int:
     ramp = 1 + np.arange(6 * 40 * 40, dtype=np.float32).reshape(6, 40, 40)
     fit_log_bias_field(ramp, None, n_control_points=(4, 4, 4), n_iterations=[2])
     compute_tissue_mask(ramp, n_serial_slices=2)
-    importlib.import_module("linumpy.intensity.correction_kernels")
+    for module in OTHERS:
+        importlib.import_module(module)
     compiled = time.perf_counter() - start
 
     start = time.perf_counter()

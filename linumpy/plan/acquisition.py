@@ -45,8 +45,12 @@ SLAB_VOXELS = 256 * 2**20
 """Most voxels of a CORRECT task, as far as one row of files holds fewer."""
 SECONDS_PER_SECTION = 3e-3
 """Beside its iterations: samples read and checked, the fit set up and written."""
+BATCH_SECTIONS = 2000
+"""Most sections of a fit task: each iteration costs its 0.2 ms, however small they are."""
 SLAB_SAMPLES = 512 * PLANE_SAMPLES
 """Most samples that the statistics of a CORRECT task keep, some of every plane."""
+SLAB_PLANES = 2048
+"""Most planes of a CORRECT task: each costs its 2 ms, however small it is."""
 RATIO_SAMPLES = 65_536
 """Most samples kept of every plane, for the brightness along Z."""
 PLAUSIBLE_WIDTH_MM = (0.2, 1000.0)
@@ -433,7 +437,7 @@ def _batches(n_sections: int, sample_iterations: int, parameters: Mapping[str, A
     size = parameters["sections_per_task"]
     if size is None:
         seconds = sample_iterations * SECONDS_PER_SAMPLE_AND_ITERATION[parameters["backend"]] + SECONDS_PER_SECTION
-        size = max(1, round(BATCH_SECONDS / seconds))
+        size = min(max(1, round(BATCH_SECONDS / seconds)), BATCH_SECTIONS)
     return [(first, min(first + size, n_sections) - 1) for first in range(0, n_sections, size)]
 
 
@@ -442,6 +446,6 @@ def _slabs(layout: PyramidLayout, slab_planes: int | None) -> list[tuple[int, in
     n_planes, rows, columns = layout.shape
     row_depth = layout.levels[0].row_depth
     most = min(SLAB_SAMPLES // min(PLANE_SAMPLES, rows * columns), SLAB_VOXELS // (rows * columns))
-    wanted = slab_planes or max(row_depth, most)
+    wanted = slab_planes or max(row_depth, min(most, SLAB_PLANES))
     depth = row_depth * max(1, -(-wanted // row_depth) if slab_planes else wanted // row_depth)
     return [(z_start, min(z_start + depth, n_planes)) for z_start in range(0, n_planes, depth)]

@@ -15,6 +15,7 @@ import linumpy
 from linumpy.intensity.along_z import AlongZ
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.intensity.correction import correct_block
+from linumpy.intensity.quantiles import median, quantiles
 from linumpy.intensity.sections import Sections
 from linumpy.stage.samples import Samples
 
@@ -59,7 +60,7 @@ def step_ratio(
         common = mask_last & mask_first & np.isfinite(last) & np.isfinite(first) & (last > 0) & (first > 0)
     if np.count_nonzero(common) < MIN_COMMON_TISSUE:
         return None
-    return float(np.median(first[common] / last[common]))
+    return median(first[common] / last[common])
 
 
 def plane_contrast(plane: NDArray[np.float32], mask: NDArray[np.bool_]) -> float | None:
@@ -81,8 +82,8 @@ def plane_contrast(plane: NDArray[np.float32], mask: NDArray[np.bool_]) -> float
         tissue = plane[mask & np.isfinite(plane) & (plane > 0)]
     if len(tissue) < MIN_COMMON_TISSUE:
         return None
-    low, high = np.percentile(tissue, [25, 90])
-    return float(high / low)
+    low, high = quantiles(tissue, [0.25, 0.9])
+    return high / low
 
 
 def coefficient_of_variation(values: Sequence[float | None]) -> float | None:
@@ -118,7 +119,7 @@ def acquisition_metrics(
     strength = settings["parameters"]["strength"]
     planes = correction["planes"]
     plane_voxels = samples.geometry.shape[1] * samples.geometry.shape[2]
-    steps = list(_steps(samples, bias, strength))
+    steps, inside = list(_steps(samples, bias, strength)), list(_inside(samples, bias, strength))
     sections: list[dict[str, Any]] = []
     harmonised = settings["parameters"]["harmonise"] == "gain"
     measured = samples.along_z if harmonised or settings["parameters"]["depth_profile"] else None
@@ -126,7 +127,7 @@ def acquisition_metrics(
     for index, ((z_start, z_stop), gain, fit) in enumerate(
         zip(bias.sections, bias.gains, bias.section_fits, strict=True)
     ):
-        low, high, contrast_before, contrast_after = _inside(samples, bias, index, strength)
+        low, high, contrast_before, contrast_after = inside[index]
         before, after = steps[index] if index < len(steps) else (None, None)
         share = float(np.mean([n / plane_voxels for n in tissue["planes"]["tissue"][z_start:z_stop]]))
         sections.append(
@@ -267,30 +268,47 @@ def _steps(samples: Samples, bias: BiasModel, strength: float) -> Iterator[tuple
     """Yield the step from each section to the next, before and after correction."""
     stride = samples.geometry.plane_stride
 
-    def end_plane(plane: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        image, mask = samples.plane(plane)
-        log_bias_field = bias.log_bias_field((1, *image.shape), start=(plane, 0, 0), step=(1, stride, stride))
-        return image, correct_block(image[None], log_bias_field, strength=strength)[0], mask
+    def end_planes() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]]:
+        ends = sorted({plane for z_start, z_stop in bias.sections for plane in (z_start, z_stop - 1)})
+        for first, images, masks in samples.blocks(ends):
+            log_bias_field = bias.log_bias_field(images.shape, start=(first, 0, 0), step=(1, stride, stride))
+            yield from zip(images, correct_block(images, log_bias_field, strength=strength), masks, strict=True)
 
+    planes = end_planes()
     last = None
     for z_start, z_stop in bias.sections:
-        first = end_plane(z_start)
+        first = next(planes)
         if last is not None:
             before, after = (
                 step_ratio(old, new, last[2], first[2]) for old, new in zip(last[:2], first[:2], strict=True)
             )
             yield before, after
-        last = first if z_stop - z_start == 1 else end_plane(z_stop - 1)
+        last = first if z_stop - z_start == 1 else next(planes)
 
 
-def _inside(
-    samples: Samples, bias: BiasModel, index: int, strength: float
-) -> tuple[float | None, float | None, float | None, float | None]:
-    """Return a section's field range and contrasts.
+Inside = tuple[float | None, float | None, float | None, float | None]
+
+
+def _inside(samples: Samples, bias: BiasModel, strength: float) -> Iterator[Inside]:
+    """Yield each section's field range and contrasts.
 
     Percentiles 1 and 99 of the whole field over the tissue; the median over the sampled planes of the 90th over the
     25th percentile of tissue, before and after correction.
     """
+    for first, stop in samples.thin_sections():
+        z_start, z_stop = bias.sections[first]
+        if z_stop - z_start > 1:
+            yield _inside_thick(samples, bias, first, strength)
+            continue
+        images, masks = samples.run_of_sections(first, stop)
+        grid = samples.geometry.section_grid(first)
+        fields = bias.log_bias_field(images.shape, start=(z_start, *grid.start[1:]), step=(1, *grid.step[1:]))
+        corrected = correct_block(images, fields.copy(), strength=strength)
+        for image, after, field, mask in zip(images, corrected, fields, masks, strict=True):
+            yield *_percentiles(field, mask), plane_contrast(image, mask), plane_contrast(after, mask)
+
+
+def _inside_thick(samples: Samples, bias: BiasModel, index: int, strength: float) -> Inside:
     grid = samples.geometry.section_grid(index)
     image, mask = samples.section(index)
     start = (bias.sections[index][0] + grid.start[0], *grid.start[1:])
@@ -327,7 +345,7 @@ def _global(samples: Samples, bias: BiasModel) -> dict[str, Any] | None:
 def _percentiles(log_bias_field: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[float | None, float | None]:
     if not mask.any():
         return None, None
-    low, high = np.exp(np.percentile(log_bias_field[mask], [1, 99]))
+    low, high = np.exp(quantiles(log_bias_field[mask], [0.01, 0.99]))
     return float(low), float(high)
 
 

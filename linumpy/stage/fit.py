@@ -20,9 +20,10 @@ from linumpy.intensity.bias_model import BiasModel, read_json, write_json
 from linumpy.intensity.correction import correct_block
 from linumpy.intensity.harmonise import keep_median
 from linumpy.intensity.plane_ratios import MIN_TISSUE
+from linumpy.intensity.quantiles import median
 from linumpy.intensity.sections import Sections
 from linumpy.intensity.shading import smooth_along_depth, tissue_support, with_shared_shading, without_error
-from linumpy.n4.fit import fit_log_bias_field
+from linumpy.n4.fit import fit_log_bias_field, usable_samples
 from linumpy.n4.lattice import Lattice
 from linumpy.plan.choices import FitChoice, choose_fit
 from linumpy.stage.match import write_level
@@ -40,6 +41,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Triple = tuple[int, int, int]
+NAMED_SECTIONS = 20
+"""Most sections without tissue that the log names."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,13 @@ def fit_sections(samples: Samples, sections: Sequence[int], settings: FitSetting
     for index in sections:
         fit = fit_section_samples(samples, index, settings)
         fits.append({"index": index, "fit": fit})
-        z_start, z_stop = samples.geometry.sections[index]
-        logger.info("section %d (planes %d to %d): %s", index, z_start, z_stop, _outcome(fit))
+        if fit is not None:
+            z_start, z_stop = samples.geometry.sections[index]
+            logger.info("section %d (planes %d to %d): %s", index, z_start, z_stop, _outcome(fit))
+    left_out = [stored["index"] for stored in fits if stored["fit"] is None]
+    if left_out:
+        named = ", ".join(map(str, left_out[:NAMED_SECTIONS])) + (", ..." if len(left_out) > NAMED_SECTIONS else "")
+        logger.info("%d sections without a sample of tissue are not fitted: %s", len(left_out), named)
     write_json(output, fits)
 
 
@@ -228,8 +236,8 @@ def _shared(samples: Samples, section_fits: Sequence[Mapping[str, Any] | None]) 
     """Give every section the shading that all share, and of its own what stands out of N4's error."""
     lattices = [None if fit is None else Lattice.from_dict(fit["lattice"]) for fit in section_fits]
     supports = [
-        None if lattice is None else tissue_support(samples.section(index)[1], lattice.n_control_points)
-        for index, lattice in enumerate(lattices)
+        None if lattice is None else tissue_support(mask, lattice.n_control_points)
+        for lattice, mask in zip(lattices, samples.section_masks(), strict=True)
     ]
     shared = with_shared_shading(lattices, supports)
     return tuple(
@@ -247,11 +255,11 @@ def _with_levels_alone_along_z(bias: BiasModel, samples: Samples) -> BiasModel:
     alone = replace(bias, gains=(1.0,) * n_sections, profile=())
     stride = samples.geometry.plane_stride
     added = np.full(len(bias.profile), np.nan)
-    for z in range(len(added)):
-        _, mask = samples.plane(z)
-        if np.count_nonzero(mask) >= MIN_TISSUE:
-            field = alone.log_bias_field((1, *mask.shape), start=(z, 0, 0), step=(1, stride, stride))[0]
-            added[z] = float(np.median(field[mask]))
+    for first, _, masks in samples.blocks():
+        fields = alone.log_bias_field(masks.shape, start=(first, 0, 0), step=(1, stride, stride))
+        for z, (field, mask) in enumerate(zip(fields, masks, strict=True), start=first):
+            if np.count_nonzero(mask) >= MIN_TISSUE:
+                added[z] = median(field[mask])
     profile = np.array(bias.profile)
     for z_start, z_stop in bias.sections:
         planes = np.arange(z_start, z_stop)
@@ -268,6 +276,8 @@ def fit_section_samples(samples: Samples, index: int, settings: FitSettings) -> 
     z_start = geometry.sections[index][0]
     choice = settings.choose(grid.shape, geometry.voxel_size_mm, geometry.section_shrink)
     image, mask = samples.section(index)
+    if not usable_samples(image, mask).any():
+        return None
     if settings.depth_profile:
         levels = samples.along_z.within(*geometry.sections[index])[0].astype(np.float32)
         levels = levels[grid.start[0] + grid.step[0] * np.arange(grid.size[0])]
@@ -284,8 +294,6 @@ def fit_section_samples(samples: Samples, index: int, settings: FitSettings) -> 
         backend=settings.backend,
         workers=settings.workers,
     )
-    if not fit.n_voxels:
-        return None
     if settings.depth_profile:
         # N4 leaves a constant free; sections are compared without it.
         first = (z_start + grid.start[0], *grid.start[1:])

@@ -36,8 +36,29 @@ Triple = tuple[int, int, int]
 GEOMETRY_FILE = "samples.json"
 ALONG_Z_FILE = "along_z.json"
 KINDS = {"image": np.dtype(np.float32), "mask": np.dtype(bool)}
+BLOCK_SAMPLES = 1 << 18
+"""Of small planes that are read together."""
 DIGEST_BYTES = 8
 """Against damage, not against malice."""
+
+
+def runs(planes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Yield first, and the one after the last, of numbers that follow each other, `most` at a time.
+
+    Examples
+    --------
+    >>> list(runs([0, 1, 2, 3, 7, 8], 3))
+    [(0, 3), (3, 4), (7, 9)]
+    """
+    first = stop = None
+    for plane in planes:
+        if first is None or stop is None or plane != stop or stop - first == most:
+            if first is not None and stop is not None:
+                yield first, stop
+            first = plane
+        stop = plane + 1
+    if first is not None and stop is not None:
+        yield first, stop
 
 
 @dataclass(frozen=True)
@@ -100,7 +121,7 @@ class SampleGeometry:
     def section_grid(self, index: int) -> SampleGrid:
         """Sample grid of a section, in voxels from the section's first plane."""
         z_start, z_stop = self.sections[index]
-        return SampleGrid.of((z_stop - z_start, *self.shape[1:]), self.section_shrink)
+        return _grid((z_stop - z_start, *self.shape[1:]), self.section_shrink)
 
     @cached_property
     def section_rows(self) -> tuple[int, ...]:
@@ -131,6 +152,12 @@ class SampleGeometry:
                 size=(-(-self.shape[1] // stride), -(-self.shape[2] // stride)),
             ),
         }
+
+
+@cache
+def _grid(shape: Triple, shrink: Triple) -> SampleGrid:
+    """Return a section's grid: many thousand sections have few depths."""
+    return SampleGrid.of(shape, shrink)
 
 
 def _axis(grid: SampleGrid) -> list[int]:
@@ -298,8 +325,7 @@ class Samples:
 
     def section(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Image and mask samples of a section, shape (Z, Y, X)."""
-        rows = slice(*self.geometry.section_rows[index : index + 2])
-        return self._load("sections_image")[rows], self._load("sections_mask")[rows]
+        return self.run_of_sections(index, index + 1)
 
     def stack(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Image and mask samples of the stack, shape (Z, Y, X)."""
@@ -309,10 +335,51 @@ class Samples:
         """Image and mask samples of any plane, shape (Y, X)."""
         return self._load("planes_image")[plane], self._load("planes_mask")[plane]
 
+    def blocks(
+        self, planes: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.bool_]]]:
+        """Yield runs of planes that follow each other, small ones together: first plane, image and mask (Z, Y, X).
+
+        Parameters
+        ----------
+        planes : sequence of int, optional
+            Planes that are wanted, in order; default all.
+        """
+        wanted = range(self.geometry.shape[0]) if planes is None else planes
+        most = max(1, BLOCK_SAMPLES // math.prod(self.geometry.plane_sets["planes"].size))
+        images, masks = self._load("planes_image"), self._load("planes_mask")
+        for first, stop in runs(wanted, most):
+            yield first, images[first:stop], masks[first:stop]
+
     def planes(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
         """Image and mask samples of every plane in order, each of shape (Y, X)."""
-        for plane in range(self.geometry.shape[0]):
-            yield self.plane(plane)
+        for _, images, masks in self.blocks():
+            yield from zip(images, masks, strict=True)
+
+    def thin_sections(self) -> Iterator[tuple[int, int]]:
+        """Yield first section, and the one after the last, of runs of sections of one plane, and all others singly."""
+        grid = self.geometry.section_grid(0)
+        most = max(1, BLOCK_SAMPLES // math.prod(grid.size[1:]))
+        thin = (z_stop - z_start == 1 for z_start, z_stop in self.geometry.sections)
+        yield from (
+            bounds
+            for is_thin, indices in itertools.groupby(enumerate(thin), lambda pair: pair[1])
+            for bounds in runs([index for index, _ in indices], most if is_thin else 1)
+        )
+
+    def run_of_sections(self, first: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Image and mask samples of sections that follow each other, shape (Z, Y, X)."""
+        rows = self._rows(first, stop)
+        return self._load("sections_image")[rows], self._load("sections_mask")[rows]
+
+    def section_masks(self) -> Iterator[NDArray[np.bool_]]:
+        """Yield the mask samples of each section, shape (Z, Y, X)."""
+        for first, stop in self.thin_sections():
+            masks = self._load("sections_mask")[self._rows(first, stop)]
+            yield from (masks[i : i + 1] for i in range(len(masks))) if stop - first > 1 else (masks,)
+
+    def _rows(self, first: int, stop: int) -> slice:
+        return slice(self.geometry.section_rows[first], self.geometry.section_rows[stop])
 
     @cached_property
     def along_z(self) -> AlongZ:

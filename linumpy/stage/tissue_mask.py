@@ -117,7 +117,7 @@ def write_tissue_mask(
             "image": _description(image) | {"digest": tap.digest.hexdigest()},
             "voxels": {"total": int(np.prod(image.shape)), **asdict(tap.counts)},
             "planes": {"tissue": tissue_per_plane},
-            "sections": [asdict(section) for section in found],
+            "sections": [vars(section) | {"split": section.split and vars(section.split)} for section in found],
             "cuts": cuts,
             "warnings": [*holes.warnings(), *mask_holes.warnings(), *mask_warnings(found)],
             "digests": {f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},

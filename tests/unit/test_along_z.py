@@ -222,6 +222,22 @@ def test_two_thousand_sections_of_one_plane() -> None:
     np.testing.assert_allclose(_centred(found.levels), _centred(gains), atol=0.03)
 
 
+def test_variances_of_very_many_sections_are_told_from_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    gains = np.repeat(np.resize(GAINS, 300), 2)
+    tissue = np.full(600, 4000)
+    tissue[100:120] = 0  # sections without tissue are none of those
+    measured, sections = _measured(gains, tissue=tissue), _sections(*[2] * 300)
+    expected = fit_along_z(measured, sections)
+    sizes = []
+    solve = along_z_model._solve
+    monkeypatch.setattr(along_z_model, "_solve", lambda stack, *a: sizes.append(len(stack.planes)) or solve(stack, *a))
+    monkeypatch.setattr(along_z_model, "MOST_SECTIONS", 128)
+    found = fit_along_z(measured, sections)
+    assert sorted(set(sizes)) == [256, 580]
+    assert sizes.count(580) <= along_z_model.NAMING_TURNS
+    np.testing.assert_allclose(found.levels, expected.levels, atol=0.005)
+
+
 def _made() -> AlongZ:
     return fit_along_z(_measured(np.repeat(GAINS, 4)), _sections(*[4] * 8))
 

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -108,6 +109,22 @@ def test_texts_are_kept_as_they_are(tmp_path):
     write_json(tmp_path / "a", content)
     assert read_json(tmp_path / "a") == content
     assert '"numbers": [ 1, null ]' in (tmp_path / "a").read_text()
+
+
+def test_json_is_what_the_json_module_writes(tmp_path):
+    content = {
+        "b": [],
+        "a": {},
+        "é": [[1, 2], [{"x": [1.5, -0.0, 1e-30, True, None]}], "t\n"],
+        "c": [{}, []],
+        "d": (1,),
+    }
+    write_json(tmp_path / "a", content)
+    expected = json.dumps(content, sort_keys=True, indent=1)
+    for leaf in ("1, 2", "1.5, -0.0, 1e-30, true, null", "1"):
+        lines = re.escape(leaf).replace(r",\ ", r",\s+")
+        expected = re.sub(rf"\[\s+{lines}\s+\]", f"[ {leaf} ]", expected)
+    assert (tmp_path / "a").read_text() == expected + "\n"
 
 
 def test_json_is_the_same_bytes_for_the_same_content(tmp_path):

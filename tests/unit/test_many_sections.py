@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from linumpy.intensity import correction
+from linumpy.intensity import correction, mask_stream
 from linumpy.intensity.bias_model import BiasModel, read_json
 from linumpy.intensity.correction import FieldDivider
+from linumpy.intensity.tissue_mask import stream_tissue_mask
 from linumpy.io.ome_zarr import open_mask
 from linumpy.n4.lattice import Lattice
 from linumpy.plan import acquisition
@@ -19,7 +20,7 @@ from linumpy.plan.acquisition import _batches
 from linumpy.plan.errors import InputError
 from linumpy.qc.figures import MAX_POINTS, thinned
 from linumpy.qc.report import LISTED_SECTIONS, render_report
-from linumpy.stage.fit import _with_levels_alone_along_z
+from linumpy.stage.fit import FitSettings, _with_levels_alone_along_z, fit_sections
 from linumpy.stage.local import MemorySamples
 from linumpy.stage.samples import SampleGeometry
 from tests.acquisitions import write_ome_zarr
@@ -63,6 +64,26 @@ def test_small_planes_make_deep_slabs(tmp_path):
     assert [settings["z_stop"] for settings in plan(tmp_path, row)["correct"]] == [2000]
 
 
+def test_slabs_are_not_too_deep(tmp_path):
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", np.ones((5000, 64, 64), np.uint16)), "n_sections": 4}
+    assert max(slab["z_stop"] - slab["z_start"] for slab in plan(tmp_path, row)["correct"]) <= 2048
+
+
+def test_sections_without_tissue_are_one_line_of_the_log(tmp_path, caplog):
+    volume = np.full((300, 10, 10), 100, np.float32)
+    mask = volume > 0
+    mask[:250] = False
+    bounds = tuple((z, z + 1) for z in range(300))
+    geometry = SampleGeometry(volume.shape, (0.1, 0.1, 0.1), bounds, (1, 1, 1), (1, 1, 1), 1)
+    settings = FitSettings(None, (2,), 0.0, False, False, "native", 1)
+    with caplog.at_level("INFO"):
+        fit_sections(MemorySamples(geometry, volume, mask), range(200, 300), settings, tmp_path / "fits.json")
+    assert [fit["fit"] is None for fit in read_json(tmp_path / "fits.json")] == [True] * 50 + [False] * 50
+    about_empty = [message for message in caplog.messages if "tissue" in message or "mask" in message]
+    assert len(about_empty) == 1
+    assert about_empty[0].startswith("50 sections without a sample of tissue are not fitted: 200, 201, ")
+
+
 def model(n_sections):
     """A field of sections of one plane each."""
     rng = np.random.default_rng(2)
@@ -78,13 +99,13 @@ def model(n_sections):
 def evaluations(monkeypatch):
     """Planes of each evaluation of a lattice."""
     seen = []
-    evaluate = Lattice.evaluate
+    contract = Lattice._control_planes
 
-    def counting(self, shape, *args, **named):
-        seen.append(shape[0])
-        return evaluate(self, shape, *args, **named)
+    def counting(self, first, weights):
+        seen.append(len(first))
+        return contract(self, first, weights)
 
-    monkeypatch.setattr(Lattice, "evaluate", counting)
+    monkeypatch.setattr(Lattice, "_control_planes", counting)
     return seen
 
 
@@ -105,6 +126,51 @@ def test_a_block_sees_its_own_sections_alone(evaluations):
     np.testing.assert_array_equal(field, whole[100:115:7])
 
 
+@pytest.mark.parametrize("thin", [True, False])
+def test_fields_of_many_planes_are_those_of_each(thin):
+    rng = np.random.default_rng(8)
+    bias = model(60)
+    fits = [None if rng.random() < 0.2 else fit for fit in bias.section_fits]
+    if not thin:  # some sections of several planes, on another grid
+        fits[20] = {"lattice": Lattice(rng.normal(size=(4, 5, 4)), (2, 0, 0), (0.3, 0.9, 0.9), (4, 9, 9)).to_dict()}
+    bounds = (
+        bias.sections if thin else (*((z, z + 1) for z in range(20)), (20, 24), *((z, z + 1) for z in range(24, 63)))
+    )
+    of_stack = {"lattice": Lattice(rng.normal(size=(5, 4, 4)), (0, 0, 0), (6, 0.9, 0.9), (60, 10, 10)).to_dict()}
+    bias = BiasModel(bounds, bias.voxel_size_mm, tuple(fits), tuple(rng.gamma(9, 0.1, 60)), of_stack)
+    n = bounds[-1][1]
+    each = [bias.log_bias_field((1, 10, 9), start=(z, 0, 1)) for z in range(n)]
+    np.testing.assert_array_equal(bias.log_bias_field((n, 10, 9), start=(0, 0, 1)), np.concatenate(each))
+    np.testing.assert_array_equal(
+        bias.log_bias_field((n // 3, 10, 9), start=(1, 0, 1), step=(3, 1, 1)), np.concatenate(each[1::3][: n // 3])
+    )
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "robust"}, {"method": "otsu_log", "min_size": 9, "largest": 1}])
+def test_sections_masked_together_are_those_masked_one_by_one(settings, monkeypatch):
+    rng = np.random.default_rng(9)
+    volume = rng.gamma(9, 10, (80, 30, 30)).astype(np.float32)
+    volume[:, 8:22, 9:25] *= rng.uniform(3, 8, (80, 1, 1)).astype(np.float32)
+    volume[:5] = 0
+    volume[5:7] = 50
+    volume[40] = -1
+    bounds = (*((z, z + 1) for z in range(60)), (60, 63), (63, 80))
+
+    def found():
+        sections = []
+        blocks = stream_tissue_mask(
+            lambda z0, z1: volume[z0:z1], volume.shape, bounds, workers=2, on_section=sections.append, **settings
+        )
+        return np.concatenate([block for _, block in blocks]), sections
+
+    together = found()
+    monkeypatch.setattr(mask_stream, "GROUP_VOXELS", 1)
+    alone = found()
+    np.testing.assert_array_equal(together[0], alone[0])
+    assert together[1] == alone[1]
+    assert 0.1 < alone[0].mean() < 0.5
+
+
 def test_a_slab_makes_the_splines_of_its_own_sections_alone(monkeypatch):
     made = []
     kind = correction._PlaneSpline
@@ -122,6 +188,7 @@ def test_a_slab_makes_the_splines_of_its_own_sections_alone(monkeypatch):
 def test_many_small_sections_are_shared_out():
     batches = _batches(20_000, 64 * 64 * 50, {"sections_per_task": None, "backend": "native"})
     assert 2 <= len(batches) <= 20
+    assert max(last - first + 1 for first, last in batches) <= 2000
     assert [first for first, _ in batches[1:]] == [last + 1 for _, last in batches[:-1]]
 
 

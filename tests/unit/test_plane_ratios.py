@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from linumpy.intensity.plane_kernels import huber_mean
 from linumpy.intensity.plane_ratios import (
     BIN,
     MIN_TISSUE,
@@ -174,3 +175,17 @@ def test_medians_of_histograms() -> None:
     np.testing.assert_allclose(
         histogram_medians(histograms.astype(np.uint32)) / BIN / 10, np.median(values, axis=1), atol=0.005
     )
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 50, 129, 1000, 4099])
+def test_the_compiled_mean_has_the_bits_of_numpy(n: int) -> None:
+    rng = np.random.default_rng(n)
+    data, blocks = rng.standard_t(2, n), rng.integers(0, 9, n)
+    mean = first = float(np.median(data))
+    for _ in range(8):
+        influence = np.clip(data - mean, -0.7, 0.7)
+        mean += float(influence.sum()) / max(1, np.count_nonzero(np.abs(influence) < 0.7))
+    influence = np.clip(data - mean, -0.7, 0.7)
+    sums = np.zeros(9)
+    assert huber_mean(data, first, 0.7, 8, blocks, sums) == (mean, np.count_nonzero(np.abs(influence) < 0.7))
+    np.testing.assert_array_equal(sums, np.bincount(blocks, influence, 9))

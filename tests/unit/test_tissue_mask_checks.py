@@ -114,14 +114,14 @@ def test_the_low_tail_of_few_bins_is_that_of_many(n_bins):
     counts = np.zeros(60)
     counts[:n_bins] = 1
     counts[n_bins - 1] = 1e4
-    edges = 2.0 ** (np.arange(61) / 64)
+    widths = np.diff(np.log(2.0 ** (np.arange(61) / 64)))
     # 2.4 standard deviations of 4 bins before the peak
-    assert _end_of_low_tail(counts, edges) == max(0, n_bins - 10)
-    assert _end_of_low_tail(counts[:n_bins], edges[: n_bins + 1]) == max(0, n_bins - 10)
+    assert _end_of_low_tail(counts, widths) == max(0, n_bins - 10)
+    assert _end_of_low_tail(counts[:n_bins], widths[:n_bins]) == max(0, n_bins - 10)
 
 
 def test_split_of_nothing_and_of_one_value():
-    empty = SectionHistogram(np.zeros(0, np.int64), 0, 0.0, 0.0)
+    empty = SectionHistogram.of_values(np.zeros(0, np.float32))
     assert split_histogram(empty) is None
     tally = Tally()
     value = 2.0**-5
