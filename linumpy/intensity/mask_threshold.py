@@ -18,7 +18,8 @@ Otsu 1979, doi:10.1109/TSMC.1979.4310076.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -98,6 +99,23 @@ class SectionHistogram:
         for tally in tallies:
             counts += tally.counts[first : last + 1]
         return cls(counts, first, minimum, maximum)
+
+    def plus(self, voxels: Mapping[float, int]) -> SectionHistogram:
+        """Return the histogram with so many voxels of each value besides."""
+        if not voxels:
+            return self
+        values = np.array(sorted(voxels), np.float32)
+        keys = _keys(values)
+        first = min(self.first_key, int(keys[0])) if self.counts.size else int(keys[0])
+        last = max(self.first_key + self.counts.size - 1, int(keys[-1]))
+        counts = np.zeros(last + 1 - first, np.int64)
+        if self.counts.size:
+            counts[self.first_key - first :][: self.counts.size] = self.counts
+        np.add.at(counts, keys - first, [voxels[value] for value in sorted(voxels)])
+        minimum, maximum = float(values[0]), float(values[-1])
+        if self.counts.size:
+            minimum, maximum = min(self.minimum, minimum), max(self.maximum, maximum)
+        return replace(self, counts=counts, first_key=first, minimum=minimum, maximum=maximum)
 
     @cached_property
     def met(self) -> Int64:

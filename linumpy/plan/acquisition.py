@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import linumpy
-from linumpy.intensity.mask_plan import MaskSettings
+from linumpy.intensity.mask_plan import MaskSettings, is_screened
 from linumpy.intensity.sections import Sections, section_bounds
 from linumpy.intensity.tissue_mask import mask_memory
 from linumpy.io.chunks import fingerprint
@@ -273,6 +273,7 @@ def _plan(
         max_bytes=MASK_MB * 2**20,
         block_planes=planes_per_read(image),
         itemsize=image.dtype.itemsize,
+        screened=is_screened(parameters["mask_method"]),
     )
     output = {name: parameters[name] for name in ("output_dtype", "ome_zarr_version")}
     layout = layout_like(image, **output)
@@ -406,6 +407,7 @@ def _mask_mb(image: Image, sections: Sections, mask: MaskSettings) -> int:
         smoothing_sigma_z=mask.smoothing_sigma_z,
         z_closing_sections=mask.z_closing_sections,
         method=mask.method,
+        screened=mask.screened,
         max_bytes=mask.max_bytes,
         workers=MASK_WORKERS,
         block_planes=mask.block_planes,

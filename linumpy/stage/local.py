@@ -17,9 +17,10 @@ from linumpy.intensity.along_z import AlongZ
 from linumpy.intensity.along_z_model import fit_along_z
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.intensity.correction import correct_block
+from linumpy.intensity.mask_plan import is_screened
 from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.sections import Sections, section_bounds
-from linumpy.intensity.tissue_mask import compute_tissue_mask
+from linumpy.intensity.tissue_mask import stream_tissue_mask
 from linumpy.plan.choices import SHADING_MM, FitChoice
 from linumpy.stage.fit import FitSettings, complete_bias, fit_section_samples, usual_depth
 from linumpy.stage.samples import KINDS, SampleGeometry, Samples
@@ -205,20 +206,23 @@ def correct_array(
     """
     parameters = parameters or CorrectionParameters()
     bounds = section_bounds(len(volume), sections)
+    shape: Triple = (volume.shape[0], volume.shape[1], volume.shape[2])
     if mask is None:
-        mask = compute_tissue_mask(
-            volume,
-            parameters.smoothing_sigma,
+        blocks = stream_tissue_mask(
+            lambda z_start, z_stop: volume[z_start:z_stop],
+            shape,
             bounds,
-            parameters.closing_radius,
-            parameters.z_closing_sections,
-            parameters.smoothing_sigma_z,
+            smoothing_sigma=parameters.smoothing_sigma,
+            smoothing_sigma_z=parameters.smoothing_sigma_z,
+            closing_radius=parameters.closing_radius,
+            z_closing_sections=parameters.z_closing_sections,
             method=parameters.mask_method,
             min_size=parameters.mask_min_size,
             largest=parameters.mask_largest,
             workers=parameters.workers,
+            screened=is_screened(parameters.mask_method),
         )
-    shape: Triple = (volume.shape[0], volume.shape[1], volume.shape[2])
+        mask = np.concatenate([block for _, block in blocks])
     section_choice, stack_choice = fit_choices(shape, bounds, voxel_size_mm, parameters)
     geometry = SampleGeometry(
         shape, voxel_size_mm, bounds, section_choice.shrink_factor, stack_choice.shrink_factor, PLANE_STRIDE

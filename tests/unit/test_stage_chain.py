@@ -455,12 +455,13 @@ def test_tuned_parameters_are_those_of_the_full_image(tmp_path, small, monkeypat
     monkeypatch.setattr(preview, "PREVIEW_VOXELS", small_acquisition().volume.size // 4)
     monkeypatch.setattr(tuning, "CANDIDATES", [("shrink 2 across XY", {"shrink_factor": (1, 2, 2)})])
     tried = []
-    monkeypatch.setattr(local, "compute_tissue_mask", lambda *args, **named: tried.append((args[1:], named)) or MASKED)
+    monkeypatch.setattr(local, "stream_tissue_mask", lambda *_, **named: tried.append(named) or [(0, MASKED)])
     given = SETTINGS | {"mask_min_size": 40, "mask_largest": 2}
     results = run_tuning(tmp_path, small, **given)
     # Across XY the stand-in has every second voxel.
-    ((sigma, _, radius, z_closing, sigma_z), named), *_ = tried
-    assert (sigma, radius, z_closing, sigma_z) == (pytest.approx(1, rel=0.02), 2, 2, 1)
+    named, *_ = tried
+    assert (named["smoothing_sigma"], named["smoothing_sigma_z"]) == (pytest.approx(1, rel=0.02), 1)
+    assert (named["closing_radius"], named["z_closing_sections"]) == (2, 2)
     assert (named["min_size"], named["largest"]) == (10, 2)
     tuned = read_json(results / "tuned_parameters.json")
     assert tuned == {name: tuned[name] for name in tuned} | given | {"shrink_factor": [1, 4, 4]}
