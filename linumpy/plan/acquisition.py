@@ -279,7 +279,7 @@ def _plan(
     layout = layout_like(image, **output)
     slabs = _slabs(layout, parameters["slab_planes"])
     correction_settings = CorrectionSettings(
-        **{name: parameters[name] for name in ("strength", "zero_outside_mask", "save_bias_field")}
+        **{name: parameters[name] for name in ("strength", "zero_outside_mask", "save_bias_field", "offset")}
     )
     n_levels = layout.n_complete_levels(slabs)
     deepest = max(z_stop - z_start for z_start, z_stop in sections)
@@ -309,6 +309,7 @@ def _plan(
                     section_choice.shrink_factor,
                     stack_choice.shrink_factor,
                     _plane_stride(image.shape),
+                    parameters["offset"],
                 )
             ),
             "mask": _planned(mask),

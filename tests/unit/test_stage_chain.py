@@ -18,6 +18,7 @@ from linumpy.plan import preview
 from linumpy.plan.errors import InputError
 from linumpy.stage import local, spool, tuning
 from linumpy.stage.local import CorrectionParameters, correct_array
+from linumpy.stage.samples import Samples
 from linumpy.stage.verify import verify_acquisition
 from tests import chain
 from tests.acquisitions import (
@@ -251,6 +252,18 @@ def test_strength_mixes_corrected_and_original(tmp_path, small):
     assert not np.allclose(found[1], original, rtol=0.05)
     # A few roundings of single precision.
     np.testing.assert_allclose(found[0.25], 0.75 * original + 0.25 * found[1], rtol=1e-6)
+
+
+def test_the_offset_is_subtracted_before_anything_else(tmp_path, small):
+    original = small_acquisition().volume.astype(np.float32)
+    results = run_chain(tmp_path, small, offset=5, save_bias_field=True, **SETTINGS)
+    field = open_image(results / "bias_field.ome.zarr").read()
+    corrected = open_image(results / "corrected.ome.zarr").read()
+    np.testing.assert_allclose(corrected, (original - 5) / field, rtol=1e-5, atol=1e-3)
+    assert metrics_of(results)["parameters"]["offset"] == 5
+    assert "An offset of 5 was subtracted from every voxel first." in (results / "report.html").read_text()
+    samples = Samples(tmp_path / "samples")
+    np.testing.assert_array_equal(samples.plane(0)[0], original[0] - np.float32(5))
 
 
 def test_zero_outside_mask(tmp_path, small):
