@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from linumpy.intensity.bias_model import BiasModel
+from linumpy.intensity.offset import subtract_offset
 from linumpy.n4 import bspline
 from linumpy.n4.correct import BIAS_FIELD_FLOOR
 from linumpy.n4.lattice import Lattice
@@ -89,6 +90,7 @@ class FieldDivider:
         *,
         strength: float = 1.0,
         keep: NDArray[np.bool_] | None = None,
+        offset: float = 0.0,
     ) -> None:
         """Divide planes from `z_start` on by their field.
 
@@ -102,11 +104,15 @@ class FieldDivider:
             Gets the corrected intensities; may be `block`.
         strength, keep
             As for `correct_block`.
+        offset : float
+            Subtracted first.
         """
         from linumpy.intensity.correction_kernels import divide_plane
 
         def one(i: int) -> None:
-            values = np.require(block[i], np.float32, ["C", "A", "W"])  # a copy where the kernel would not take it
+            values = np.require(
+                subtract_offset(block[i], offset), np.float32, ["C", "A", "W"]
+            )  # a copy where the kernel would not take it
             divide_plane(values, *self._splines(z_start + i), BIAS_FIELD_FLOOR, strength, out[i])
             if keep is not None:
                 np.copyto(out[i], 0, where=~keep[i])

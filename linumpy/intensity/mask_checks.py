@@ -23,6 +23,9 @@ MAX_SHARE_RATIO = 1.5
 MIN_SHARE_CHANGE = 0.1
 MIN_CAPTURED = 0.6
 MAX_LEAKED = 0.2
+MIN_SATURATED = 1e-5
+"""Share of saturated voxels from which it is said."""
+MAX_RUNS = 8
 
 
 def mask_warnings(sections: Sequence[SectionMask]) -> list[dict[str, Any]]:
@@ -41,9 +44,10 @@ def mask_warnings(sections: Sequence[SectionMask]) -> list[dict[str, Any]]:
         leaves out much of what stands out from the background), ``mask_agarose`` (it takes in much of the
         background, or what it takes for tissue is as dark as the background of the other sections),
         ``mask_borrowed`` (the threshold comes from another section) and ``mask_no_contrast`` (no section
-        tells tissue from background).
+        tells tissue from background). Then, for all sections together: ``saturated`` (voxels at the type's limit) and
+        ``constant_fill`` (pieces of one value), both left out.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     trusted = [section.split for section in sections if section.split is not None and section.split.is_trusted]
     background, tissue = (
         float(np.median(levels)) if levels else 0.0
@@ -60,7 +64,7 @@ def mask_warnings(sections: Sequence[SectionMask]) -> list[dict[str, Any]]:
         found += [
             {"code": code, "section": section.index, "message": message} for code, message in filter(None, checks)
         ]
-    return found
+    return found + _left_out(sections)
 
 
 Finding = tuple[str, str] | None
@@ -124,3 +128,42 @@ def _borrowed(section: SectionMask) -> Finding:
             "no section tells tissue from background; all that was measured counts as tissue",
         )
     return None
+
+
+def _left_out(sections: Sequence[SectionMask]) -> list[dict[str, Any]]:
+    """Name what showed nothing of the specimen, one warning a kind and value: all sections may say the same."""
+    found = []
+    saturated = {section.index: section.left_out.saturated for section in sections if section.left_out.saturated}
+    n_voxels = sum(section.n_voxels for section in sections)
+    if sum(saturated.values()) > MIN_SATURATED * n_voxels:
+        found.append(_of_sections("saturated", saturated, sections, "are at the limit of the type: saturated"))
+    filled: dict[float, dict[int, int]] = {}
+    for section in sections:
+        for value, n in section.left_out.filled:
+            filled.setdefault(value, {})[section.index] = n
+    return found + [
+        _of_sections("constant_fill", filled[value], sections, f"lie in pieces of the one value {value:.6g}: a fill")
+        for value in sorted(filled)
+    ]
+
+
+def _of_sections(code: str, voxels: dict[int, int], sections: Sequence[SectionMask], what: str) -> dict[str, Any]:
+    planes = [(section.z_start, section.z_stop) for section in sections if section.index in voxels]
+    message = (
+        f"{sum(voxels.values())} voxels {what}; they are left out of mask and fits (section"
+        f"{'s' if len(voxels) > 1 else ''} {_ranges(sorted(voxels))}, between planes {planes[0][0]} and "
+        f"{planes[-1][1] - 1})"
+    )
+    return {"code": code, "section": next(iter(voxels)) if len(voxels) == 1 else None, "message": message}
+
+
+def _ranges(indices: Sequence[int]) -> str:
+    """Return indices in words, runs of them shortened, the first few runs only."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    told = [f"{first}" if first == last else f"{first} to {last}" for first, last in runs[:MAX_RUNS]]
+    return ", ".join(told) + (f" and {len(runs) - MAX_RUNS} more runs" if len(runs) > MAX_RUNS else "")

@@ -24,12 +24,22 @@ target.pin()  # one set of kernels, the same bits and the same cache on every ma
 
 from numba import njit  # noqa: E402  (after the target is pinned)
 
-__all__ = ["count_bins", "count_odd", "smooth_plane", "smooth_z"]
+__all__ = [
+    "count_bins",
+    "count_odd",
+    "count_runs",
+    "count_unusable",
+    "smooth_plane",
+    "smooth_z",
+    "smooth_z_partial",
+]
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
 LARGEST = np.finfo(np.float32).max
+RUN = 8
+"""Pixels of an aligned run; any constant run of 15 holds one."""
 
 PLANE, VECTOR, COUNTS = "float32[:, ::1]", "float32[::1]", "int64[::1]"
 
@@ -167,3 +177,79 @@ def count_odd(plane: Float32, counts: Int64) -> None:
     counts[0] += n_infinite
     counts[1] += n_negative
     counts[2] += n_zero
+
+
+@njit(f"int64({PLANE}, float32)", cache=True, nogil=True)
+def count_unusable(plane: Float32, ceiling: float) -> int:
+    """Count the voxels of a plane that are not finite or at `ceiling`."""
+    found = 0
+    for y in range(plane.shape[0]):
+        row = plane[y]
+        in_row = np.int32(0)
+        for x in range(row.size):
+            in_row += np.int32(not (abs(row[x]) < ceiling))
+        found += int(in_row)
+    return found
+
+
+@njit("int64(float32, float32[::1], int64[::1], int64)", cache=True, nogil=True)
+def _count_value(value: float, values: Float32, counts: Int64, n: int) -> int:
+    """Add 1 to the count of a value in a table of `n`; a value beyond the table's size is forgotten."""
+    for i in range(n):
+        if values[i] == value:
+            counts[i] += 1
+            return n
+    if n < values.size and np.isfinite(value):
+        values[n] = value
+        counts[n] = 1
+        n += 1
+    return n
+
+
+@njit(f"int64({PLANE}, {VECTOR}, {COUNTS})", cache=True, nogil=True)
+def count_runs(plane: Float32, values: Float32, counts: Int64) -> int:
+    """Count the aligned runs of `RUN` equal voxels along X and along Y by their value; return how many values."""
+    n_y, n_x = plane.shape
+    n = 0
+    for y in range(n_y):
+        row = plane[y]
+        for x in range(0, n_x - RUN + 1, RUN):
+            value = row[x]
+            if value == row[x + 1] and value == row[x + RUN - 1]:
+                same = True
+                for k in range(2, RUN - 1):
+                    same &= value == row[x + k]
+                if same:
+                    n = _count_value(value, values, counts, n)
+    for y in range(0, n_y - RUN + 1, RUN):
+        row, following, last = plane[y], plane[y + 1], plane[y + RUN - 1]
+        for x in range(n_x):
+            value = row[x]
+            if value == following[x] and value == last[x]:
+                same = True
+                for k in range(2, RUN - 1):
+                    same &= value == plane[y + k, x]
+                if same:
+                    n = _count_value(value, values, counts, n)
+    return n
+
+
+@njit(f"void(float32[:, :, ::1], {COUNTS}, {VECTOR}, {PLANE})", cache=True, nogil=True)
+def smooth_z_partial(ring: Float32, slots: Int64, weights: Float32, out: Float32) -> None:
+    """Smooth along Z like `smooth_z` where some voxels of the ring are NaN: they weigh nothing and stay NaN."""
+    _, n_y, n_x = ring.shape
+    radius = weights.size - 1
+    for y in range(n_y):
+        for x in range(n_x):
+            if np.isnan(ring[slots[radius], y, x]):
+                out[y, x] = np.nan
+                continue
+            total = weights[0] * ring[slots[radius], y, x]
+            weight = weights[0]
+            for k in range(1, radius + 1):
+                for slot in (slots[radius - k], slots[radius + k]):
+                    value = ring[slot, y, x]
+                    if not np.isnan(value):
+                        total += weights[k] * value
+                        weight += weights[k]
+            out[y, x] = total / weight

@@ -13,10 +13,12 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["close_along_z", "disk", "fill_and_close", "keep_large"]
+__all__ = ["NOT_TISSUE", "close_along_z", "disk", "fill_and_close", "keep_large"]
 
 UInt8 = NDArray[np.uint8]
 
+NOT_TISSUE = 2
+"""A pixel that no closing along Z makes tissue."""
 BAND_BYTES = 1 << 17
 """Of a plane, combined at a time."""
 
@@ -70,7 +72,7 @@ def close_along_z(planes: Iterable[UInt8], n_planes: int, reach: int) -> Iterato
     Parameters
     ----------
     planes : iterable of uint8 arrays (Y, X)
-        All planes of the volume, in order.
+        All planes of the volume, or of a section, in order: 0, 1, or `NOT_TISSUE`.
     n_planes : int
         Their number.
     reach : int
@@ -82,7 +84,7 @@ def close_along_z(planes: Iterable[UInt8], n_planes: int, reach: int) -> Iterato
         Closed planes, in order, at most 2 * `reach` planes behind the input.
     """
     if reach == 0:
-        yield from planes
+        yield from (plane & np.uint8(1) for plane in planes)
         return
     source = iter(planes)
     masks: deque[UInt8] = deque()  # the last planes taken, those of the window below
@@ -97,7 +99,11 @@ def close_along_z(planes: Iterable[UInt8], n_planes: int, reach: int) -> Iterato
             masks.popleft()
         dilated.append(_combined(np.bitwise_or, masks))
         if z >= reach:
-            yield _combined(np.bitwise_and, dilated)
+            closed = _combined(np.bitwise_and, dilated)
+            plane = masks[0]  # the first of the window is the plane that is closed
+            if max(plane.max(), closed.max()) > 1:
+                closed &= ~(plane >> 1) & np.uint8(1)
+            yield closed
 
 
 def _combined(operation: np.ufunc, planes: Iterable[UInt8]) -> UInt8:

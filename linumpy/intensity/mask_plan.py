@@ -18,7 +18,7 @@ from linumpy.intensity.sections import section_bounds
 from linumpy.n4.grid import as_whole
 from linumpy.n4.workers import available_cores
 
-__all__ = ["MaskMemory", "MaskSettings", "keeps_section", "mask_memory", "section_bytes"]
+__all__ = ["MaskMemory", "MaskSettings", "is_screened", "keeps_section", "mask_memory", "section_bytes"]
 
 BLOCK_VOXELS = 1 << 23
 """Voxels of a block where the caller names no number of planes."""
@@ -48,6 +48,7 @@ class MaskSettings:
     workers: int | None = None
     block_planes: int | None = None
     itemsize: int = 8
+    screened: bool = False
 
     def __post_init__(self) -> None:
         for name in ("smoothing_sigma", "smoothing_sigma_z"):
@@ -77,6 +78,11 @@ class MaskSettings:
         return min(self.planes_per_block(shape), max(STEP_PLANES, self.n_workers, fitting))
 
 
+def is_screened(method: str) -> bool:
+    """Tell whether the pipeline leaves out what shows nothing of the specimen: not where it repeats a plain recipe."""
+    return method == "robust"
+
+
 class MaskMemory(NamedTuple):
     """What a mask will take: peak bytes, and the reads of the section that is read most (1 or 2)."""
 
@@ -95,12 +101,13 @@ def mask_memory(
     workers: int | None = None,
     block_planes: int | None = None,
     itemsize: int = 8,
+    screened: bool = False,
 ) -> MaskMemory:
     """Tell the memory that a mask will take, and how often sections are read.
 
     Parameters
     ----------
-    shape, sections, smoothing_sigma_z, z_closing_sections, method, max_bytes, workers, block_planes, itemsize
+    shape, sections, smoothing_sigma_z, z_closing_sections, method, max_bytes, workers, block_planes, itemsize, screened
         As in `linumpy.intensity.tissue_mask.stream_tissue_mask`.
 
     Returns
@@ -131,6 +138,7 @@ def mask_memory(
         workers=workers,
         block_planes=block_planes,
         itemsize=itemsize,
+        screened=screened,
     )
     bounds = section_bounds(shape[0], [tuple(pair) for pair in sections])
     depths = [stop - start for start, stop in bounds]
@@ -163,5 +171,6 @@ def _fixed_bytes(shape: tuple[int, int, int], settings: MaskSettings, smoothers:
     ring = min(step + 2 * gaussian_radius(settings.smoothing_sigma_z), shape[0])
     streamed = smoothers * (4 * ring + 2 * settings.itemsize * block) + (4 * step if smoothers == 2 else 0)
     masks = 2 * step + 2 * (2 * settings.z_closing_sections + 1)
-    temporaries = 8 * settings.n_workers  # a plane as float32, or the frames of the morphology, per thread
+    # A plane as float32, or the frames of the morphology, per thread; what is left out, and its weights, besides.
+    temporaries = (24 if settings.screened else 8) * settings.n_workers
     return (streamed + masks + temporaries) * shape[1] * shape[2] + (settings.n_workers + 1) * N_KEYS * 8

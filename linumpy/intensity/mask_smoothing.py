@@ -5,6 +5,9 @@ by plane: a ring holds the XY-smoothed planes that the kernel along Z spans, so 
 and has its exact halo. The order of the axes differs from SciPy's (X, Y, Z here) and sums are single
 precision: relative differences of 3e-7.
 
+With `faults`, voxels that show nothing of the specimen (`linumpy.intensity.mask_faults`) are left out: they are NaN in
+the ring, weigh nothing, and stay NaN when smoothed.
+
 Arrays are (Z, Y, X); standard deviations are in voxels. Memory: a ring of step + 2 * radius planes of
 float32 and two blocks as read (one is read ahead while the other is smoothed).
 """
@@ -22,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linumpy import gpu
+from linumpy.intensity.mask_faults import FaultCounts, ceiling_of, plane_faults
 from linumpy.intensity.mask_threshold import KEY_SHIFT, Tally
 
 __all__ = ["CpuSmoother", "GpuSmoother", "PlaneReader", "gaussian_radius", "gaussian_weights", "load_cupy"]
@@ -118,6 +122,8 @@ class CpuSmoother:
         Most planes asked of `smooth` at once.
     executor, read_thread : Executor
         Threads to smooth in, and the one thread that all smoothers of a volume read in.
+    faults : dict of int to FaultCounts, optional
+        Gets what each plane has of voxels that are left out; without it none are.
     """
 
     def __init__(
@@ -133,8 +139,10 @@ class CpuSmoother:
         step: int,
         executor: Executor,
         read_thread: Executor,
+        faults: dict[int, FaultCounts] | None = None,
     ) -> None:
         self.n_planes = shape[0]
+        self._faults = faults
         self.radius_z = gaussian_radius(sigma_z)
         self.sigma_xy, self.sigma_z = sigma_xy, sigma_z
         self.executor = executor
@@ -143,6 +151,7 @@ class CpuSmoother:
         self._last = min(self.n_planes, z_stop + self.radius_z)
         self._reader = PlaneReader(read, self._loaded, self._last, block_planes, read_thread)
         self.ring = np.empty((min(step + 2 * self.radius_z, self.n_planes), *shape[1:]), np.float32)
+        self._is_partial = np.zeros(len(self.ring), bool)
 
     def smooth(self, z_start: int, out: Float32, tallies: Sequence[Tally] = ()) -> None:
         """Write smoothed planes from `z_start` on into `out`; with tallies (one a thread), count them."""
@@ -158,7 +167,10 @@ class CpuSmoother:
         while self._loaded < z_stop:
             planes = self._reader.take(self._loaded, z_stop)
             slots = [(self._loaded + i) % len(self.ring) for i in range(len(planes))]
-            _wait(self.executor.submit(self._put_all, planes[job], slots[job]) for job in self._jobs(len(planes)))
+            _wait(
+                self.executor.submit(self._put_all, planes[job], self._loaded + job.start, slots[job])
+                for job in self._jobs(len(planes))
+            )
             self._loaded += len(planes)
 
     def _jobs(self, n_planes: int) -> list[slice]:
@@ -166,14 +178,34 @@ class CpuSmoother:
         at_once = max(1, JOB_VOXELS // self.ring[0].size)
         return [slice(first, min(first + at_once, n_planes)) for first in range(0, n_planes, at_once)]
 
-    def _put_all(self, planes: NDArray[Any], slots: Sequence[int]) -> None:
-        for plane, slot in zip(planes, slots, strict=True):
-            self._put(plane, slot)
+    def _put_all(self, planes: NDArray[Any], z_start: int, slots: Sequence[int]) -> None:
+        for z, (plane, slot) in enumerate(zip(planes, slots, strict=True), start=z_start):
+            self._put(plane, z, slot)
 
-    def _put(self, plane: NDArray[Any], slot: int) -> None:
+    def _put(self, plane: NDArray[Any], z: int, slot: int) -> None:
         from linumpy.intensity.mask_kernels import smooth_plane
 
-        smooth_plane(_as_float32(plane), self._weights_xy, self.ring[slot])
+        values, left_out = self._sound(plane, z, slot)
+        smooth_plane(values, self._weights_xy, self.ring[slot])
+        if left_out is not None:
+            weights = np.empty_like(values)
+            smooth_plane((~left_out).astype(np.float32), self._weights_xy, weights)
+            with np.errstate(invalid="ignore"):
+                self.ring[slot] /= weights
+            self.ring[slot][left_out] = np.nan
+
+    def _sound(self, plane: NDArray[Any], z: int, slot: int) -> tuple[Float32, NDArray[np.bool_] | None]:
+        """Return a plane in single precision, NaN where a voxel is left out, and where that is; None for nowhere."""
+        values = _as_float32(plane)
+        self._is_partial[slot] = False
+        if self._faults is None:
+            return values, None
+        found = plane_faults(values, ceiling_of(plane.dtype))
+        if found is None:
+            return values, None
+        self._is_partial[slot] = True
+        self._faults[z] = found.counts
+        return np.where(found.voxels, np.float32(np.nan), values), found.voxels
 
     def _finish(self, z_start: int, out: Float32, tallies: Sequence[Tally]) -> None:
         if not tallies:
@@ -187,7 +219,14 @@ class CpuSmoother:
         for i in planes:
             window = range(z_start + i - self.radius_z, z_start + i + self.radius_z + 1)
             slots = np.array([reflect(z, self.n_planes) % len(self.ring) for z in window])
-            _smooth_and_count(self.ring, slots, self._weights_z, out[i], tally)
+            if self._is_partial[slots].any():
+                from linumpy.intensity.mask_kernels import smooth_z_partial
+
+                smooth_z_partial(self.ring, slots, self._weights_z, out[i])
+                if tally is not None:
+                    _count(np.nan_to_num(out[i], nan=0.0), tally)
+            else:
+                _smooth_and_count(self.ring, slots, self._weights_z, out[i], tally)
 
 
 class GpuSmoother(CpuSmoother):
@@ -200,21 +239,35 @@ class GpuSmoother(CpuSmoother):
         super().__init__(*args, **kwargs)
         self._cupy, self._ndimage = cupy, ndimage
 
-    def _put(self, plane: NDArray[Any], slot: int) -> None:
-        values = _as_float32(plane)
-        self.ring[slot] = np.where(np.isfinite(values), values, np.float32(0))
+    def _put(self, plane: NDArray[Any], z: int, slot: int) -> None:
+        values, left_out = self._sound(plane, z, slot)
+        usable = np.isfinite(values)
+        self.ring[slot] = np.where(usable if left_out is None else usable | left_out, values, np.float32(0))
 
     def _finish(self, z_start: int, out: Float32, tallies: Sequence[Tally]) -> None:
         first = max(0, z_start - self.radius_z)
         stop = min(self.n_planes, z_start + len(out) + self.radius_z)
-        block = self._cupy.asarray(self.ring[[z % len(self.ring) for z in range(first, stop)]])
-        sigma = (self.sigma_z, self.sigma_xy, self.sigma_xy)
-        smoothed = self._ndimage.gaussian_filter(block, sigma, mode="reflect", truncate=TRUNCATE)
-        out[...] = self._cupy.asnumpy(smoothed[z_start - first : z_start - first + len(out)])
-        one = np.ones(1, np.float32)
+        slots = [z % len(self.ring) for z in range(first, stop)]
+        wanted = slice(z_start - first, z_start - first + len(out))
+        block = self.ring[slots]
+        if self._is_partial[slots].any():
+            left_out = np.isnan(block)
+            weights = self._gaussian(~left_out)[wanted]
+            with np.errstate(invalid="ignore"):
+                out[...] = self._gaussian(np.where(left_out, 0, block))[wanted] / weights
+            out[left_out[wanted]] = np.nan
+        else:
+            out[...] = self._gaussian(block)[wanted]
         for k, tally in enumerate(tallies):
             for i in range(k, len(out), len(tallies)):
-                _smooth_and_count(out, np.array([i]), one, np.empty_like(out[i]), tally)
+                _count(np.nan_to_num(out[i], nan=0.0), tally)
+
+    def _gaussian(self, block: NDArray[Any]) -> Float32:
+        sigma = (self.sigma_z, self.sigma_xy, self.sigma_xy)
+        values = self._cupy.asarray(block.astype(np.float32, copy=False))
+        smoothed = self._ndimage.gaussian_filter(values, sigma, mode="reflect", truncate=TRUNCATE)
+        result: Float32 = self._cupy.asnumpy(smoothed)
+        return result
 
 
 def load_cupy() -> tuple[ModuleType, ModuleType] | None:
@@ -235,6 +288,11 @@ def _smooth_and_count(ring: Float32, slots: NDArray[Any], weights: Float32, out:
 
     counted = (np.zeros(0, np.int64), np.zeros(2, np.float32)) if tally is None else (tally.counts, tally.extremes)
     smooth_z(ring, slots, weights, out, *counted, KEY_SHIFT)
+
+
+def _count(plane: Float32, tally: Tally) -> None:
+    """Count a plane that is smoothed already."""
+    _smooth_and_count(plane[None], np.zeros(1, np.int64), np.ones(1, np.float32), np.empty_like(plane), tally)
 
 
 def _wait(futures: Any) -> None:

@@ -9,6 +9,8 @@ The method ``robust`` splits each section's histogram (`linumpy.intensity.mask_s
 cannot be trusted, because the section is all tissue or has none, it takes the threshold of the nearest
 section before it that can be trusted, or else of the first after it. Where none can, all that was measured
 counts as tissue.
+
+A screened mask leaves out the voxels that show nothing of the specimen (`linumpy.intensity.mask_faults`).
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linumpy.intensity.mask_morphology import close_along_z, fill_and_close, keep_large
+from linumpy.intensity.mask_faults import FaultCounts
+from linumpy.intensity.mask_morphology import NOT_TISSUE, close_along_z, fill_and_close, keep_large
 from linumpy.intensity.mask_plan import MaskSettings, keeps_section
 from linumpy.intensity.mask_smoothing import CpuSmoother, GpuSmoother, ReadPlanes, load_cupy
 from linumpy.intensity.mask_split import HistogramSplit, split_histogram
@@ -68,6 +71,10 @@ class SectionMask:
         Section whose threshold was taken because this one's classes could not be trusted (method ``robust``).
     captured, leaked : float
         Share of the voxels above, and of those below, the threshold of `split` that exceed `threshold`.
+    n_voxels : int
+        Voxels of the section.
+    left_out : FaultCounts
+        Voxels that show nothing of the specimen (screened).
     """
 
     index: int
@@ -80,6 +87,8 @@ class SectionMask:
     borrowed_from: int | None = None
     captured: float = 0.0
     leaked: float = 0.0
+    n_voxels: int = 0
+    left_out: FaultCounts = field(default_factory=FaultCounts)
 
 
 def stream_mask(
@@ -120,6 +129,7 @@ class _Stream:
         self.records: list[SectionMask] = []  # of the sections whose threshold is known
         self.reads = [0] * len(bounds)
         self.trusted: tuple[int, float] | None = None  # the section to borrow from, and its threshold
+        self.faults: dict[int, FaultCounts] | None = {} if settings.screened else None
         self.has_looked_ahead = False
         self.main: CpuSmoother | None = None  # goes through the volume once
         self.tallies = [Tally() for _ in range(settings.n_workers)]
@@ -209,7 +219,7 @@ class _Stream:
     def _record(self, index: int, histogram: SectionHistogram, kept: Float32 | None) -> float | None:
         """Find a section's threshold, None where it has no tissue, and record what was found out."""
         start, stop = self.bounds[index]
-        split = split_histogram(histogram)
+        split, left_out = self._split(index, histogram)
         threshold, borrowed_from = self._threshold(index, histogram, split, kept)
         read_again = threshold is not None and kept is None
         captured, leaked = _shares_above(histogram, split, threshold)
@@ -225,6 +235,8 @@ class _Stream:
                 borrowed_from=borrowed_from,
                 captured=captured,
                 leaked=leaked,
+                n_voxels=(stop - start) * self.shape[1] * self.shape[2],
+                left_out=left_out,
             )
         )
         return threshold
@@ -240,6 +252,22 @@ class _Stream:
             out = kept[z - start : z - start + n] if kept is not None else block[:n]  # type: ignore[index]
             smoother.smooth(z, out, self.tallies)
         return SectionHistogram.of(self.tallies)
+
+    def _split(self, index: int, histogram: SectionHistogram) -> tuple[HistogramSplit | None, FaultCounts]:
+        """Split a counted section, and sum up what was left out of it.
+
+        A fill may be all the background there is: where the rest tells no two classes, dark fills count again.
+        """
+        split = split_histogram(histogram)
+        if self.faults is None:
+            return split, FaultCounts()
+        left_out = FaultCounts.total(self.faults[z] for z in range(*self.bounds[index]) if z in self.faults)
+        if split is not None and not split.is_trusted and left_out.filled:
+            dark = {value: n for value, n in left_out.filled if 0 < value < split.background}
+            again = split_histogram(histogram.plus(dark))
+            if again is not None and again.is_trusted:
+                return again, left_out
+        return split, left_out
 
     def _again(self, index: int, kept: Float32 | None) -> SmoothedBlocks:
         """Return the section's smoothed planes once more, from memory or from another read."""
@@ -294,7 +322,7 @@ class _Stream:
         self._close_main()  # memory for one: it begins anew at the next section
         with closing(self._smoother(self.bounds[first][0], self.shape[0])) as smoother:
             for index in range(first, len(self.bounds)):
-                split = split_histogram(self._count(smoother, index, None))
+                split, _ = self._split(index, self._count(smoother, index, None))
                 if split is not None and split.is_trusted:
                     self.trusted = index, split.threshold
                     return
@@ -319,14 +347,21 @@ class _Stream:
             step=self.step,
             executor=self.executor,
             read_thread=self.read_thread,
+            faults=self.faults,
         )
 
 
 def _plane_mask(plane: Float32, threshold: np.float32, settings: MaskSettings) -> UInt8:
+    """Return the mask of a plane, with `NOT_TISSUE` where voxels were left out: there the smoothed ones are NaN."""
     mask = fill_and_close((plane > threshold).view(np.uint8), settings.closing_radius)
-    if settings.min_size <= 1 and not settings.largest:
-        return mask
-    return keep_large(mask, settings.min_size, settings.largest)
+    left_out = np.isnan(plane) if settings.screened else None
+    if left_out is not None and left_out.any():
+        mask = np.where(left_out, np.uint8(0), mask)
+    if settings.min_size > 1 or settings.largest:
+        mask = keep_large(mask, settings.min_size, settings.largest)
+    if left_out is not None and left_out.any():
+        mask = np.where(left_out, np.uint8(NOT_TISSUE), mask)
+    return mask
 
 
 def _shares_above(

@@ -18,6 +18,7 @@ Otsu 1979, doi:10.1109/TSMC.1979.4310076.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -107,7 +108,7 @@ class SectionHistogram:
     @classmethod
     def of_values(cls, values: Float32) -> SectionHistogram:
         """Count the voxels of a small section, which is faster than to look through all keys."""
-        ordered = np.sort(values[values != 0])
+        ordered = np.sort(values[np.abs(values) > 0])  # NaN is left out
         if not len(ordered):
             nothing = np.zeros(0, np.int64)
             return cls(nothing, nothing, 0, 0, 0.0, 0.0)
@@ -116,6 +117,20 @@ class SectionHistogram:
         starts, voxels = edges[:-1], edges[1:] - edges[:-1]
         first, last = int(keys[0]), int(keys[-1])
         return cls(keys[starts] - first, voxels, first, last - first + 1, float(ordered[0]), float(ordered[-1]))
+
+    def plus(self, voxels: Mapping[float, int]) -> SectionHistogram:
+        """Return the histogram with so many voxels of each value besides."""
+        if not voxels:
+            return self
+        values = np.array(sorted(voxels), np.float32)
+        keys = np.concatenate([self.first_key + self.met, _keys(values)])
+        met, place = np.unique(keys, return_inverse=True)
+        counts = np.zeros(len(met), np.int64)
+        np.add.at(counts, place, [*self.voxels, *(voxels[value] for value in sorted(voxels))])
+        extremes = [*values, *([self.minimum, self.maximum] if self.met.size else [])]
+        first, last = int(met[0]), int(met[-1])
+        minimum, maximum = float(min(extremes)), float(max(extremes))
+        return type(self)(met - first, counts, first, last - first + 1, minimum, maximum)
 
     @cached_property
     def counts(self) -> Int64:

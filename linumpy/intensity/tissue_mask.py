@@ -145,6 +145,7 @@ def stream_tissue_mask(
     workers: int | None = None,
     block_planes: int | None = None,
     itemsize: int = 8,
+    screened: bool = False,
     on_section: Callable[[SectionMask], None] | None = None,
 ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
     """Compute the mask of `compute_tissue_mask` from planes that are read as they are needed.
@@ -167,6 +168,9 @@ def stream_tissue_mask(
         Planes of a block; reads end at its multiples, so give (a multiple of) the image's chunk depth.
     itemsize : int
         Bytes of a voxel as read; counts towards `max_bytes`.
+    screened : bool
+        Leave out what shows nothing of the specimen, which `compute_tissue_mask` does not do: saturated voxels and
+        constant fills (`linumpy.intensity.mask_faults`). Where none is found, no bit of the mask changes.
     on_section : callable, optional
         Called with a `SectionMask` as the last plane of each section is finished.
 
@@ -195,6 +199,7 @@ def stream_tissue_mask(
         workers=workers,
         block_planes=block_planes,
         itemsize=itemsize,
+        screened=screened,
     )
     bounds = section_bounds(shape[0], [tuple(pair) for pair in sections])
     return stream_mask(read, shape, bounds, settings, on_section)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import linumpy
-from linumpy.intensity.mask_plan import MaskSettings
+from linumpy.intensity.mask_plan import MaskSettings, is_screened
 from linumpy.intensity.sections import Sections, section_bounds
 from linumpy.intensity.tissue_mask import mask_memory
 from linumpy.io.chunks import fingerprint
@@ -284,12 +284,13 @@ def _plan(
         max_bytes=MASK_MB * 2**20,
         block_planes=planes_per_read(image),
         itemsize=image.dtype.itemsize,
+        screened=is_screened(parameters["mask_method"]),
     )
     output = {name: parameters[name] for name in ("output_dtype", "ome_zarr_version")}
     layout = layout_like(image, **output)
     slabs = _slabs(layout, parameters["slab_planes"])
     correction_settings = CorrectionSettings(
-        **{name: parameters[name] for name in ("strength", "zero_outside_mask", "save_bias_field")}
+        **{name: parameters[name] for name in ("strength", "zero_outside_mask", "save_bias_field", "offset")}
     )
     n_levels = layout.n_complete_levels(slabs)
     deepest = max(z_stop - z_start for z_start, z_stop in sections)
@@ -319,6 +320,7 @@ def _plan(
                     section_choice.shrink_factor,
                     stack_choice.shrink_factor,
                     _plane_stride(image.shape),
+                    parameters["offset"],
                 )
             ),
             "mask": _planned(mask),
@@ -418,6 +420,7 @@ def _mask_mb(image: Image, sections: Sections, mask: MaskSettings) -> int:
         smoothing_sigma_z=mask.smoothing_sigma_z,
         z_closing_sections=mask.z_closing_sections,
         method=mask.method,
+        screened=mask.screened,
         max_bytes=mask.max_bytes,
         workers=MASK_WORKERS,
         block_planes=mask.block_planes,

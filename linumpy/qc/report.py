@@ -280,6 +280,8 @@ def _besides(metrics: Metrics) -> list[str]:
         )
     if parameters.get("harmonise") == "gain":
         sentences.append("Each section got one gain, for the part of its level that the data do not take for tissue.")
+    if parameters.get("offset"):
+        sentences.append(f"An offset of {parameters['offset']:g} was subtracted from every voxel first.")
     strength = parameters.get("strength", 1)
     mixed = "" if strength == 1 else f" at a strength of {strength:g}"
     sentences.append(f"The field that was found was divided out of every voxel{mixed}.")

@@ -51,11 +51,14 @@ class CorrectionSettings:
         Set voxels outside the mask to 0.
     save_bias_field : bool
         Also write the field.
+    offset : float
+        Subtracted first.
     """
 
     strength: float
     zero_outside_mask: bool
     save_bias_field: bool
+    offset: float = 0.0
 
 
 def correct_slab(
@@ -219,7 +222,7 @@ def _correct_region(
         done = z_start + len(block)
         result = corrected[z_start - planes.start : done - planes.start]
         keep = tissue if settings.zero_outside_mask else None
-        divider.divide(block, z_start, result, strength=settings.strength, keep=keep)
+        divider.divide(block, z_start, result, strength=settings.strength, keep=keep, offset=settings.offset)
         statistics.add((z_start, rows.start, columns.start), block, result, tissue)
     volumes = {}
     volumes[CORRECTED], clipped = cast_block(corrected, layout.dtype)

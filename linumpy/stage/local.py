@@ -17,9 +17,11 @@ from linumpy.intensity.along_z import AlongZ
 from linumpy.intensity.along_z_model import fit_along_z
 from linumpy.intensity.bias_model import BiasModel
 from linumpy.intensity.correction import correct_block
+from linumpy.intensity.mask_plan import is_screened
+from linumpy.intensity.offset import subtract_offset
 from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.sections import Sections, section_bounds
-from linumpy.intensity.tissue_mask import compute_tissue_mask
+from linumpy.intensity.tissue_mask import stream_tissue_mask
 from linumpy.plan.choices import SHADING_MM, FitChoice
 from linumpy.stage.fit import FitSettings, complete_bias, fit_section_samples, usual_depth
 from linumpy.stage.samples import KINDS, SampleGeometry, Samples
@@ -60,6 +62,8 @@ class CorrectionParameters:
         Smallest span across XY of each fit; 0 for no limit.
     depth_profile : bool
         Take out before N4 what the planes of a section differ by.
+    offset : float
+        Subtracted from every voxel first.
     harmonise : str
         ``gain`` or ``none``.
     max_fit_voxels : int
@@ -86,6 +90,7 @@ class CorrectionParameters:
     shading_global_mm: float = SHADING_MM
     depth_profile: bool = True
     harmonise: str = "gain"
+    offset: float = 0.0
     max_fit_voxels: int = 32_000_000
     backend: str = "native"
     workers: int | None = None
@@ -164,7 +169,7 @@ class MemorySamples(Samples):
         self._sets = {
             f"{name}_{kind}": array[(list(planes.planes), *planes.rows_columns)].astype(KINDS[kind])
             for name, planes in geometry.plane_sets.items()
-            for kind, array in (("image", volume), ("mask", mask))
+            for kind, array in (("image", subtract_offset(volume, geometry.offset)), ("mask", mask))
         }
 
     @cached_property
@@ -205,23 +210,32 @@ def correct_array(
     """
     parameters = parameters or CorrectionParameters()
     bounds = section_bounds(len(volume), sections)
+    shape: Triple = (volume.shape[0], volume.shape[1], volume.shape[2])
     if mask is None:
-        mask = compute_tissue_mask(
-            volume,
-            parameters.smoothing_sigma,
+        blocks = stream_tissue_mask(
+            lambda z_start, z_stop: volume[z_start:z_stop],
+            shape,
             bounds,
-            parameters.closing_radius,
-            parameters.z_closing_sections,
-            parameters.smoothing_sigma_z,
+            smoothing_sigma=parameters.smoothing_sigma,
+            smoothing_sigma_z=parameters.smoothing_sigma_z,
+            closing_radius=parameters.closing_radius,
+            z_closing_sections=parameters.z_closing_sections,
             method=parameters.mask_method,
             min_size=parameters.mask_min_size,
             largest=parameters.mask_largest,
             workers=parameters.workers,
+            screened=is_screened(parameters.mask_method),
         )
-    shape: Triple = (volume.shape[0], volume.shape[1], volume.shape[2])
+        mask = np.concatenate([block for _, block in blocks])
     section_choice, stack_choice = fit_choices(shape, bounds, voxel_size_mm, parameters)
     geometry = SampleGeometry(
-        shape, voxel_size_mm, bounds, section_choice.shrink_factor, stack_choice.shrink_factor, PLANE_STRIDE
+        shape,
+        voxel_size_mm,
+        bounds,
+        section_choice.shrink_factor,
+        stack_choice.shrink_factor,
+        PLANE_STRIDE,
+        parameters.offset,
     )
     samples = MemorySamples(geometry, volume, mask)
     bias = bias_of_samples(samples, parameters)
@@ -230,7 +244,7 @@ def correct_array(
         bias=bias,
         mask=mask,
         log_bias_field=log_bias_field,
-        corrected=correct_block(volume, log_bias_field.copy()),
+        corrected=correct_block(subtract_offset(volume, parameters.offset), log_bias_field.copy()),
         section_choice=section_choice,
         stack_choice=stack_choice,
         along_z=samples.along_z if parameters.depth_profile or parameters.harmonise == "gain" else None,

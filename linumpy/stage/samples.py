@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from linumpy.intensity.along_z import AlongZ
 from linumpy.intensity.bias_model import read_json, write_json
+from linumpy.intensity.offset import subtract_offset
 from linumpy.intensity.sections import Sections
 from linumpy.n4.grid import SampleGrid
 from linumpy.stage.settings import made
@@ -109,6 +110,8 @@ class SampleGeometry:
         Voxels per sample (z, y, x) of the sections' fits and of the stack's.
     plane_stride : int
         Rows and columns per sample of every plane, which the brightness along Z is measured on.
+    offset : float
+        Subtracted from what is kept of the image.
     """
 
     shape: Triple
@@ -117,6 +120,7 @@ class SampleGeometry:
     section_shrink: Triple
     stack_shrink: Triple
     plane_stride: int
+    offset: float = 0.0
 
     def section_grid(self, index: int) -> SampleGrid:
         """Sample grid of a section, in voxels from the section's first plane."""
@@ -201,7 +205,8 @@ class SampleWriter:
             first, last = np.searchsorted(plane_set.planes, (z_start, z_start + len(block)))
             y, x = plane_set.rows_columns
             for plane in plane_set.planes[first:last]:
-                rows.append(block[plane - z_start, y, x])
+                row = block[plane - z_start, y, x]
+                rows.append(subtract_offset(row, self._geometry.offset) if kind == "image" else row)
 
     def __enter__(self) -> SampleWriter:
         return self

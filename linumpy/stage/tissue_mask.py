@@ -15,6 +15,7 @@ from linumpy.intensity.along_z_model import fit_along_z
 from linumpy.intensity.bias_model import write_json
 from linumpy.intensity.cuts import check_cuts
 from linumpy.intensity.mask_plan import MaskSettings
+from linumpy.intensity.offset import measure_offset
 from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.tissue_mask import SectionMask, mask_warnings, stream_tissue_mask
 from linumpy.io.chunks import missing_chunks
@@ -105,9 +106,9 @@ def write_tissue_mask(
             mask_holes.add(z_start, block)
             progress.advance(len(block))
     builder.close()
+    measured = Samples(output_samples)
     cuts = None
     if along_z:
-        measured = Samples(output_samples)
         ratios = plane_ratios(measured.planes())
         measured.keep_along_z(fit_along_z(ratios, geometry.sections))
         cuts = check_cuts(ratios, geometry.sections).to_dict()
@@ -119,10 +120,25 @@ def write_tissue_mask(
             "planes": {"tissue": tissue_per_plane},
             "sections": [vars(section) | {"split": section.split and vars(section.split)} for section in found],
             "cuts": cuts,
-            "warnings": [*holes.warnings(), *mask_holes.warnings(), *mask_warnings(found)],
+            "warnings": [*holes.warnings(), *mask_holes.warnings(), *mask_warnings(found), *_offset_warnings(measured)],
             "digests": {f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
         },
     )
+
+
+def _offset_warnings(samples: Samples) -> list[dict[str, Any]]:
+    found = measure_offset(samples.planes(), samples.geometry.sections)
+    if found is None or not found.is_likely:
+        return []
+    subtracted = samples.geometry.offset
+    beside = f" beside the {subtracted:g} that were subtracted" if subtracted else ""
+    message = (
+        f"an offset of {found.value:.4g} +- {found.error:.2g}, {found.share:.0%} of the tissue, seems to lie under the "
+        f"image{beside}: at {found.n_cuts} cuts the background changes less than the tissue does. The correction takes "
+        f"it for light, and contrast suffers; compare with a dark frame, and run with --offset "
+        f"{found.value + subtracted:.4g} if that is it"
+    )
+    return [{"code": "offset", "message": message, "section": None}]
 
 
 @dataclass

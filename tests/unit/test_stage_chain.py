@@ -18,6 +18,7 @@ from linumpy.plan import preview
 from linumpy.plan.errors import InputError
 from linumpy.stage import local, spool, tuning
 from linumpy.stage.local import CorrectionParameters, correct_array
+from linumpy.stage.samples import Samples
 from linumpy.stage.verify import verify_acquisition
 from tests import chain
 from tests.acquisitions import (
@@ -253,6 +254,18 @@ def test_strength_mixes_corrected_and_original(tmp_path, small):
     np.testing.assert_allclose(found[0.25], 0.75 * original + 0.25 * found[1], rtol=1e-6)
 
 
+def test_the_offset_is_subtracted_before_anything_else(tmp_path, small):
+    original = small_acquisition().volume.astype(np.float32)
+    results = run_chain(tmp_path, small, offset=5, save_bias_field=True, **SETTINGS)
+    field = open_image(results / "bias_field.ome.zarr").read()
+    corrected = open_image(results / "corrected.ome.zarr").read()
+    np.testing.assert_allclose(corrected, (original - 5) / field, rtol=1e-5, atol=1e-3)
+    assert metrics_of(results)["parameters"]["offset"] == 5
+    assert "An offset of 5 was subtracted from every voxel first." in (results / "report.html").read_text()
+    samples = Samples(tmp_path / "samples")
+    np.testing.assert_array_equal(samples.plane(0)[0], original[0] - np.float32(5))
+
+
 def test_zero_outside_mask(tmp_path, small):
     full = open_image(run_chain(tmp_path / "full", small, **SETTINGS) / "corrected.ome.zarr").read()
     results = run_chain(tmp_path / "zero", small, zero_outside_mask=True, **SETTINGS)
@@ -455,12 +468,13 @@ def test_tuned_parameters_are_those_of_the_full_image(tmp_path, small, monkeypat
     monkeypatch.setattr(preview, "PREVIEW_VOXELS", small_acquisition().volume.size // 4)
     monkeypatch.setattr(tuning, "CANDIDATES", [("shrink 2 across XY", {"shrink_factor": (1, 2, 2)})])
     tried = []
-    monkeypatch.setattr(local, "compute_tissue_mask", lambda *args, **named: tried.append((args[1:], named)) or MASKED)
+    monkeypatch.setattr(local, "stream_tissue_mask", lambda *_, **named: tried.append(named) or [(0, MASKED)])
     given = SETTINGS | {"mask_min_size": 40, "mask_largest": 2}
     results = run_tuning(tmp_path, small, **given)
     # Across XY the stand-in has every second voxel.
-    ((sigma, _, radius, z_closing, sigma_z), named), *_ = tried
-    assert (sigma, radius, z_closing, sigma_z) == (pytest.approx(1, rel=0.02), 2, 2, 1)
+    named, *_ = tried
+    assert (named["smoothing_sigma"], named["smoothing_sigma_z"]) == (pytest.approx(1, rel=0.02), 1)
+    assert (named["closing_radius"], named["z_closing_sections"]) == (2, 2)
     assert (named["min_size"], named["largest"]) == (10, 2)
     tuned = read_json(results / "tuned_parameters.json")
     assert tuned == {name: tuned[name] for name in tuned} | given | {"shrink_factor": [1, 4, 4]}
