@@ -118,7 +118,7 @@ def write_tissue_mask(
             "image": _description(image) | {"digest": tap.digest.hexdigest()},
             "voxels": {"total": int(np.prod(image.shape)), **asdict(tap.counts)},
             "planes": {"tissue": tissue_per_plane},
-            "sections": [vars(section) | {"split": section.split and vars(section.split)} for section in found],
+            "sections": [_stored(section) for section in found],
             "cuts": cuts,
             "warnings": [*holes.warnings(), *mask_holes.warnings(), *mask_warnings(found), *_offset_warnings(measured)],
             "digests": {f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
@@ -297,6 +297,11 @@ def _given_blocks(tap: _Tap, image_planes: int, mask: Image, spool: Path) -> Ite
             while tap.seen < z_stop:
                 tap.read(tap.seen, min(tap.seen + image_planes, n_planes))
             yield z_start, planes.read(z_start, z_stop) != 0
+
+
+def _stored(section: SectionMask) -> dict[str, Any]:
+    # `asdict` copies every list again: a quarter of the time of 20,000 sections.
+    return vars(section) | {"split": section.split and vars(section.split), "left_out": vars(section.left_out)}
 
 
 def _description(image: Image) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def test_report_works(probe, html):
     found = probe(html)
     assert found["problems"] == []
     assert found["images"] == 9 + 2  # three views of three, and the comparison's two
-    assert found["charts"] == 4  # before and after, steps; level along Z, its tissue
+    assert found["charts"] == 5  # before and after, steps; level along Z, its tissue, depth profiles
     assert found["split"] == "20%"
     assert found["tabs"] == [True, True, True]
     assert found["rows"] == [5, 1, 5]
