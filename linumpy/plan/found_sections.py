@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,10 @@ MOST_GIB = 16.0
 """Of a level that is read before the run: a few minutes."""
 MOST_PLANES = 100_000
 NAMED = 12
+MEMORY = 3 << 28
+"""Most bytes that reading may take: a chunk may decode to far more than it claims."""
+MOST_CHUNK = 1 << 28
+"""Bytes of a chunk that is read whole for it."""
 
 
 def sections_of_data(image: Image, parameters: Mapping[str, Any]) -> FoundCuts:
@@ -67,7 +74,20 @@ def sections_of_data(image: Image, parameters: Mapping[str, Any]) -> FoundCuts:
         )
     samples = min(PLANE_SAMPLES, max(1, ALL_SAMPLES // level.shape[0]))
     apart = max(1, math.ceil(math.sqrt(level.shape[1] * level.shape[2] / samples)))
-    volume = _every(level, apart)
+    if (mib := math.prod(level.chunks) * level.dtype.itemsize >> 20) > MOST_CHUNK >> 20:
+        raise ValueError(
+            f"n_sections and sections are empty, and chunks of {mib} MiB are too large to look for cuts in before the "
+            f"run; give one of them"
+        )
+    try:
+        with at_most(MEMORY):
+            volume = _every(level, apart)
+    except MemoryError:
+        raise ValueError(
+            f"n_sections and sections are empty, and to look for cuts takes more than {MEMORY >> 20} MiB: a "
+            f"chunk of {level.path} may be damaged, and decode to more than it claims; copy the store again, or give "
+            f"one of the two"
+        ) from None
     in_samples = in_voxels_of(parameters, (1.0, image.shape[1] / volume.shape[1], image.shape[2] / volume.shape[2]))
     mask = compute_tissue_mask(
         volume,
@@ -116,6 +136,19 @@ def _not_told(found: FoundCuts, n_planes: int) -> str:
         f"n_sections and sections are empty, and the data do not tell all cuts: most likely {len(starts)} sections "
         f"begin at planes {named}; look at these planes, and {way_out}"
     )
+
+
+@contextmanager
+def at_most(more: int) -> Iterator[None]:
+    """Let this process have so many bytes more than it has; what asks for more gets a MemoryError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    has = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    limits = [limit for limit in (has + more, soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _level(image: Image) -> Image:

@@ -900,7 +900,7 @@ VOXELS: Rows = [
     ("NaN all over", changed(np.s_[:], np.nan), "mask_empty, mask_empty, no_tissue"),
     ("negative background", changed(BACKGROUND, -5), "negative"),
     ("negative all over", changed(np.s_[:], -5), "mask_empty, mask_empty, no_tissue"),
-    ("one of 1e30", changed((3, 22, 26), 1e30), "mask_bright_cells, mask_bright_cells"),
+    ("one of 1e30", changed((3, 22, 26), 1e30), "fell_back, fell_back, mask_bright_cells, mask_bright_cells"),
     ("one of the least", changed((3, 22, 26), 1e-45), "no warnings"),
     ("a section of zeros", changed(np.s_[:7], 0), "mask_agarose, mask_bright_cells, mask_share_jump, mask_share_jump"),
     ("zeros all over", changed(np.s_[:], 0), "mask_empty, mask_empty, no_tissue"),

@@ -9,8 +9,10 @@ import pickle
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
+import numcodecs
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ resource.setrlimit(resource.RLIMIT_AS, (mapped + {memory}, mapped + {memory}))
 said = {{}}
 for image in sys.argv[2:]:
     try:
-        plan(Path(sys.argv[1], Path(image).name), {{"image": image, "n_sections": 2}})
+        plan(Path(sys.argv[1], Path(image).name), {{"image": image, "n_sections": {n_sections!r}}})
         said[Path(image).name] = "accepted"
     except ValueError as error:
         said[Path(image).name] = str(error)
@@ -43,10 +45,12 @@ print(json.dumps([said, int(peak) * 1024]))
 """
 
 
-def check_with_little_memory(folder: Path, *images: Path) -> dict[str, str]:
-    """Return what CHECK_INPUT says of images, in a process that cannot have 1 GiB more than it starts with."""
+def check_with_little_memory(
+    folder: Path, *images: Path, n_sections: int | str = 2, memory: int = MEMORY
+) -> dict[str, str]:
+    """Return what CHECK_INPUT says of images, in a process that cannot have so much more than it starts with."""
     done = subprocess.run(
-        [sys.executable, "-c", CHECK.format(memory=MEMORY), folder / "plan", *images],
+        [sys.executable, "-c", CHECK.format(memory=memory, n_sections=n_sections), folder / "plan", *images],
         cwd=REPOSITORY,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
@@ -162,6 +166,32 @@ def said_of_claims(tmp_path_factory):
 def test_no_claim_takes_more_than_1_gib(said_of_claims, what):
     found = said_of_claims[what].removeprefix("1 fault in the input:\n")
     assert re.search(CLAIMS[what][2], found), found[:2000]
+
+
+@pytest.mark.parametrize(("version", "codec"), [("0.4", "gzip"), ("0.5", "gzip"), ("0.5", "zstd")])
+def test_a_chunk_that_decodes_to_far_more_than_it_claims(tmp_path, version, codec):
+    """Where the sections are to be found, CHECK_INPUT reads voxels: 1.5 GiB of zeros take some megabytes on disk."""
+    bomb = gzip_of_zeros(3 << 29) if codec == "gzip" else numcodecs.Zstd(3).encode(np.zeros((2 << 30) - 10**6, "u1"))
+    array = write_ome_zarr(tmp_path / "bomb", VOLUME, version=version) / "s0"
+    configuration = {"level": 1} | ({"checksum": False} if codec == "zstd" else {})
+    if version == "0.4":
+        edit(array / ".zarray", lambda content: content.update(compressor={"id": codec} | configuration))
+    else:
+        codecs = [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": codec, "configuration": configuration},
+        ]
+        edit(array / "zarr.json", lambda content: content.update(codecs=codecs))
+    for file in sorted(array.rglob("*")):
+        if file.is_file() and file.name not in (".zarray", ".zattrs", "zarr.json"):
+            file.write_bytes(bomb)
+    said = check_with_little_memory(tmp_path, tmp_path / "bomb", n_sections="", memory=8 << 30)
+    assert "to look for cuts takes more than 768 MiB" in said["bomb"]
+
+
+def gzip_of_zeros(size: int) -> bytes:
+    packer, zeros = zlib.compressobj(1, zlib.DEFLATED, 31), bytes(1 << 24)
+    return b"".join([*(packer.compress(zeros) for _ in range(size >> 24)), packer.flush()])
 
 
 def test_a_samplesheet_of_millions_of_rows(tmp_path):
