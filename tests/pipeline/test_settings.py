@@ -16,7 +16,7 @@ include {{ REPORT }} from '{repository}/modules/report/main'
 
 workflow {{
     def settings = new groovy.json.JsonSlurperClassic().parseText(file("${{projectDir}}/hostile.json").text)
-    REPORT(channel.of(['a', settings] + (1..4).collect {{ n -> file("${{projectDir}}/any${{n}}") }}))
+    REPORT(channel.of(['a', settings] + (1..5).collect {{ n -> file("${{projectDir}}/any${{n}}") }}))
 }}
 """
 SCRIPT = """#!/bin/bash
@@ -45,7 +45,7 @@ def test_settings_reach_the_script_unchanged(tmp_path, parser):
         pytest.skip("no Nextflow here; `make setup` brings it")
     (tmp_path / "main.nf").write_text(WORKFLOW.format(repository=REPOSITORY))
     (tmp_path / "hostile.json").write_text(json.dumps(HOSTILE))
-    for n in (1, 2, 3, 4):
+    for n in (1, 2, 3, 4, 5):
         (tmp_path / f"any{n}").mkdir()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "report.py").write_text(SCRIPT)
