@@ -180,15 +180,16 @@ def histogram_medians(histograms: npt.NDArray[np.uint32]) -> Floats:
     Parameters
     ----------
     histograms : ndarray of uint32, shape (Z, N_BINS)
-        As `plane_ratios` gives them; none may be empty.
+        As `plane_ratios` gives them.
 
     Returns
     -------
     ndarray of float64, shape (Z,)
-        Medians in logarithm, between the edges of a bin in proportion.
+        Medians in logarithm, between the edges of a bin in proportion; 0 for an empty histogram.
     """
     medians = np.zeros(len(histograms))
-    for z, histogram in enumerate(histograms):
+    for z in np.flatnonzero(histograms.any(axis=1)):
+        histogram = histograms[z]
         total = np.cumsum(histogram, dtype=np.int64)
         at = int(np.searchsorted(2 * total, total[-1]))
         medians[z] = at + 1 - (total[at] - total[-1] / 2) / histogram[at]
