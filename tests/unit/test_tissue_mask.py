@@ -4,6 +4,7 @@ import logging
 import time
 import tracemalloc
 
+import cv2
 import numpy as np
 import pytest
 import zarr
@@ -234,6 +235,22 @@ def test_memory_stays_within_what_is_told_also_where_sections_are_looked_at_ahea
     assert (told.reads, found[-1].reads) == (reads, reads + (reads == 2))  # looking ahead is one more
     tally = 8 * N_KEYS
     assert 0.6 < (peak - tally) / (told.bytes - 2 * tally) < 1.1  # of the second histogram little is touched
+
+
+def test_masks_that_overlap_leave_opencv_its_threads():
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    vol = acquisition((6, 30, 40))
+    try:
+        first, second = (stream_tissue_mask(lambda z0, z1: vol[z0:z1], vol.shape, [(0, 3), (3, 6)]) for _ in range(2))
+        next(first)
+        next(second)
+        first.close()
+        assert cv2.getNumThreads() == 1
+        second.close()
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_an_error_of_the_reader_reaches_the_caller():
