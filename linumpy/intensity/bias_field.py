@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from linumpy.intensity.sections import section_bounds
 from linumpy.intensity.tissue_mask import compute_tissue_mask
-from linumpy.n4.correct import BIAS_FIELD_FLOOR, FloatVolume, correct_volume, divide, result_buffer
+from linumpy.n4.correct import BIAS_FIELD_FLOOR, FloatVolume, correct_volume, divide, result_buffers
 from linumpy.n4.grid import as_whole
 from linumpy.n4.workers import available_cores
 
@@ -70,7 +70,8 @@ def n4_correct(
         one it falls back to the CPU with a logged warning. ``"auto"``: ``"gpu"`` where there is a CUDA
         device, else ``"cpu"``.
     out, bias_out : ndarray of float32, shape (Z, Y, X), optional
-        Buffers for the results (not with ``"cpu"``); `out` may be `vol` itself.
+        Buffers for the results (not with ``"cpu"``), which share no memory with another array; only `out` may be
+        `vol` itself.
     workers : int, optional
         Threads of a fit on the CPU; default all cores that the process may use.
 
@@ -172,13 +173,13 @@ def n4_correct_per_section(
     vol = np.asarray(vol)
     if vol.ndim != 3:
         raise ValueError(f"vol has shape {vol.shape}; expected three axes (Z, Y, X)")
-    if mask is not None and np.shape(mask) != vol.shape:
-        raise ValueError(f"mask has shape {np.shape(mask)}, vol {vol.shape}; resample the mask to the grid of vol")
+    mask = None if mask is None else np.asarray(mask)
+    if mask is not None and mask.shape != vol.shape:
+        raise ValueError(f"mask has shape {mask.shape}, vol {vol.shape}; resample the mask to the grid of vol")
     n_processes = as_whole(n_processes, "n_processes", 1)
     out, bias_out = kwargs.pop("out", None), kwargs.pop("bias_out", None)
     kwargs["backend"] = _checked_backend(kwargs.get("backend", "cpu"), out, bias_out)
-    corrected = result_buffer(out, "out", vol.shape)
-    bias_field = result_buffer(bias_out, "bias_out", vol.shape)
+    corrected, bias_field = result_buffers(out, bias_out, vol, mask)
 
     sections = [slice(*bounds) for bounds in section_bounds(vol.shape[0], n_serial_slices)]
     parts = [(vol[section], None if mask is None else mask[section]) for section in sections]

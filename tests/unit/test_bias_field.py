@@ -157,6 +157,36 @@ class TestBuffers:
         assert n4_correct(vol, backend="native", out=vol, **QUICK)[0] is vol
         np.testing.assert_array_equal(vol, expected)
 
+    @pytest.mark.parametrize("n_sections", [None, 2])
+    def test_those_that_share_memory_are_refused(self, vol: np.ndarray, n_sections: int | None) -> None:
+        def correct(volume: np.ndarray, mask: np.ndarray | None = None, **buffers: np.ndarray) -> tuple:
+            if n_sections is None:
+                return n4_correct(volume, mask, backend="native", **buffers, **QUICK)
+            return n4_correct_per_section(volume, n_sections, mask, backend="native", **buffers, **QUICK)
+
+        longer, own = np.concatenate([vol, vol[:1]]), np.empty(SHAPE, np.float32)
+        cases = [
+            ("out", "vol", longer[:-1], None, {"out": longer[1:]}),
+            ("out", "vol", vol, None, {"out": vol[::-1]}),
+            ("bias_out", "vol", vol, None, {"bias_out": vol}),
+            ("bias_out", "out", vol, None, {"out": own, "bias_out": own}),
+            ("bias_out", "vol", vol, None, {"out": vol, "bias_out": vol}),
+            ("out", "mask", vol, own, {"out": own}),
+            ("bias_out", "mask", vol, own, {"bias_out": own}),
+        ]
+        for name, other, volume, mask, buffers in cases:
+            before = volume.copy()
+            with pytest.raises(ValueError, match=f"^{name} shares memory with {other}; give an array of its own"):
+                correct(volume, mask, **buffers)
+            np.testing.assert_array_equal(volume, before)
+
+    def test_channels_of_one_array_and_a_view_of_all_of_vol_are_taken(self, vol: np.ndarray) -> None:
+        expected = n4_correct(vol, backend="native", **QUICK)
+        channels = np.stack([vol, vol, vol], axis=-1)
+        buffers = {"out": channels[..., 1], "bias_out": channels[..., 2]}
+        np.testing.assert_array_equal(n4_correct(channels[..., 0], backend="native", **buffers, **QUICK), expected)
+        np.testing.assert_array_equal(n4_correct(vol, backend="native", out=vol[:], **QUICK)[0], expected[0])
+
     def test_per_section_writes_into_them_too(self, vol: np.ndarray) -> None:
         expected = n4_correct_per_section(vol, 2, backend="native", **QUICK)
         out, bias_out = vol, np.empty(SHAPE, np.float32)
