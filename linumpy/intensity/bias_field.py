@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from linumpy.intensity.sections import section_bounds
 from linumpy.intensity.tissue_mask import compute_tissue_mask
-from linumpy.n4.correct import BIAS_FIELD_FLOOR, FloatVolume, correct_volume, divide, result_buffers
-from linumpy.n4.grid import as_whole
+from linumpy.n4.correct import BIAS_FIELD_FLOOR, FloatVolume, checked_mask, correct_volume, divide, result_buffers
+from linumpy.n4.grid import REAL_KINDS, as_whole, is_real
 from linumpy.n4.workers import available_cores
 
 __all__ = ["apply_bias_field", "compute_tissue_mask", "n4_correct", "n4_correct_per_section"]
@@ -125,12 +125,14 @@ def apply_bias_field(
     Raises
     ------
     ValueError
-        If the shapes differ or `floor` is not positive.
+        If the shapes differ, an array is not of real numbers, or `floor` is not positive.
     """
     vol, bias_field = np.asarray(vol), np.asarray(bias_field)
     if vol.shape != bias_field.shape:
         raise ValueError(f"bias_field has shape {bias_field.shape}, vol {vol.shape}; evaluate the field on vol's grid")
-    if not np.float32(floor) > 0:
+    if vol.dtype.kind not in REAL_KINDS or bias_field.dtype.kind not in REAL_KINDS:
+        raise ValueError(f"vol has dtype {vol.dtype}, bias_field {bias_field.dtype}; give real numbers")
+    if not (is_real(floor) and np.float32(min(floor, 1)) > 0):
         raise ValueError(f"floor is {floor}; give a number that is positive in single precision")
     return divide(vol, bias_field, floor)
 
@@ -173,9 +175,7 @@ def n4_correct_per_section(
     vol = np.asarray(vol)
     if vol.ndim != 3:
         raise ValueError(f"vol has shape {vol.shape}; expected three axes (Z, Y, X)")
-    mask = None if mask is None else np.asarray(mask)
-    if mask is not None and mask.shape != vol.shape:
-        raise ValueError(f"mask has shape {mask.shape}, vol {vol.shape}; resample the mask to the grid of vol")
+    mask = checked_mask(mask, vol.shape)
     n_processes = as_whole(n_processes, "n_processes", 1)
     out, bias_out = kwargs.pop("out", None), kwargs.pop("bias_out", None)
     kwargs["backend"] = _checked_backend(kwargs.get("backend", "cpu"), out, bias_out)

@@ -15,7 +15,7 @@ import numpy as np
 from linumpy.intensity.mask_smoothing import gaussian_radius
 from linumpy.intensity.mask_threshold import METHODS, N_KEYS
 from linumpy.intensity.sections import section_bounds
-from linumpy.n4.grid import as_whole
+from linumpy.n4.grid import as_whole, is_real
 from linumpy.n4.workers import available_cores
 
 __all__ = ["MaskMemory", "MaskSettings", "is_screened", "keeps_section", "mask_memory", "section_bytes"]
@@ -53,8 +53,8 @@ class MaskSettings:
     def __post_init__(self) -> None:
         for name in ("smoothing_sigma", "smoothing_sigma_z"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value}; give a standard deviation in voxels, 0 or more")
+            if not (is_real(value) and 0 <= value < np.inf):
+                raise ValueError(f"{name} is {value!r}; give a standard deviation in voxels, 0 or more")
         for name in ("closing_radius", "z_closing_sections", "min_size", "largest"):
             object.__setattr__(self, name, as_whole(getattr(self, name), name, 0))
         for name in ("workers", "block_planes"):

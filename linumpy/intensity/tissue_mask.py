@@ -25,6 +25,7 @@ from linumpy.intensity.mask_plan import MaskMemory, MaskSettings, mask_memory
 from linumpy.intensity.mask_smoothing import ReadPlanes
 from linumpy.intensity.mask_stream import SectionMask, stream_mask
 from linumpy.intensity.sections import section_bounds
+from linumpy.n4.grid import REAL_KINDS
 
 __all__ = [
     "MaskMemory",
@@ -103,7 +104,7 @@ def compute_tissue_mask(
     vol = np.asarray(vol)
     if vol.ndim != 3:
         raise ValueError(f"vol has {vol.ndim} axes {vol.shape}; give a volume (Z, Y, X)")
-    if vol.dtype.kind not in "buif":
+    if vol.dtype.kind not in REAL_KINDS:
         raise TypeError(f"vol has dtype {vol.dtype}; give real numbers")
     mask = np.zeros(vol.shape, bool)
     if vol.size == 0:

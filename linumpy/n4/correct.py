@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linumpy.n4.fit import DEFAULT_ITERATIONS, fit_log_bias_field
-from linumpy.n4.grid import SampleGrid, as_triple, n_control_points
+from linumpy.n4.grid import REAL_KINDS, SampleGrid, as_triple, n_control_points
 
 BIAS_FIELD_FLOOR = 1e-6  # no voxel is divided by less
 OVERLAP_WORK = 1000  # spent on whether interleaved arrays overlap; where it does not suffice, they count as overlapping
@@ -41,14 +41,12 @@ def correct_volume(
     `linumpy.n4.fit.fit_log_bias_field`.
     """
     image = np.asarray(vol)
-    if image.ndim != 3 or image.size == 0 or image.dtype.kind not in "buif":
+    if image.ndim != 3 or image.size == 0 or image.dtype.kind not in REAL_KINDS:
         raise ValueError(
             f"vol has shape {image.shape} and dtype {image.dtype}; expected real numbers with axes (Z, Y, X) and at "
             "least one voxel"
         )
-    inside = None if mask is None else np.asarray(mask)
-    if inside is not None and inside.shape != image.shape:
-        raise ValueError(f"mask has shape {inside.shape}, vol {image.shape}; resample the mask to the grid of vol")
+    inside = checked_mask(mask, image.shape)
     corrected, bias_field = result_buffers(out, bias_out, image, inside)
     voxel = as_triple(voxel_size_mm, "voxel_size_mm")
 
@@ -70,6 +68,24 @@ def correct_volume(
         corrected[z] = divide(image[z], field)
         bias_field[z] = field
     return corrected, bias_field
+
+
+def checked_mask(mask: npt.ArrayLike | None, shape: tuple[int, ...]) -> npt.NDArray[Any] | None:
+    """Return a mask as an array.
+
+    Raises
+    ------
+    ValueError
+        If it is not of `shape`, or of what is neither booleans nor real numbers.
+    """
+    if mask is None:
+        return None
+    inside = np.asarray(mask)
+    if inside.shape != shape:
+        raise ValueError(f"mask has shape {inside.shape}, vol {shape}; resample the mask to the grid of vol")
+    if inside.dtype.kind not in "b" + REAL_KINDS:
+        raise ValueError(f"mask has dtype {inside.dtype}; give booleans or real numbers")
+    return inside
 
 
 def divide(image: npt.NDArray[Any], bias_field: npt.NDArray[Any], floor: float = BIAS_FIELD_FLOOR) -> FloatVolume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -316,8 +317,13 @@ def test_apply_bias_field_divides_and_floors() -> None:
         apply_bias_field(vol, field[0])
     with pytest.raises(ValueError, match="floor is 0"):
         apply_bias_field(vol, field, floor=0)
-    with pytest.raises(ValueError, match="floor is 1e-50"):
-        apply_bias_field(vol, field, floor=1e-50)
+    for floor in (1e-50, "0.5", True, 1j, [1.0]):
+        with pytest.raises(ValueError, match=rf"floor is {re.escape(str(floor))}; "):
+            apply_bias_field(vol, field, floor=floor)  # type: ignore[arg-type]
+    for kind in (bool, complex, object, str):
+        for given in ((vol.astype(kind), field), (vol, field.astype(kind))):
+            with pytest.raises(ValueError, match="give real numbers"):
+                apply_bias_field(*given)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +331,19 @@ def test_apply_bias_field_divides_and_floors() -> None:
     [
         ({"shrink_factor": 0}, "shrink_factor"),
         ({"n_iterations": []}, "n_iterations"),
+        *(
+            ({"n_iterations": wrong}, "n_iterations is")
+            for wrong in (50, "22", b"22", [True], [2 + 0j], [-1], [2.5], [1e20])
+        ),
+        ({"n_iterations": (n for n in (2, 2))}, "n_iterations is <generator"),
+        ({"n_iterations": [0, 5], "backend": "cpu"}, r"n_iterations is \[0, 5\]; SimpleITK's first level"),
+        *(({"spline_distance_mm": wrong}, "spline_distance_mm is") for wrong in (1e-320, "10", True, 1j)),
+        ({"spline_distance_mm": np.array([1, 1, 1], object)}, "spline_distance_mm is"),
+        ({"voxel_size_mm": 1e-200, "backend": "cpu"}, "voxel_size_mm is 1e-200; each value must lie between 1e-30 and"),
+        ({"voxel_size_mm": 1e200}, "voxel_size_mm is"),
+        *(({"shrink_factor": wrong}, "shrink_factor is") for wrong in (True, "1", ["1", "1", "1"])),
+        *(({"workers": wrong}, "workers is") for wrong in (True, np.complex64(1))),
+        *(({"mask": np.ones(SHAPE, kind)}, "mask has dtype") for kind in (complex, object, str)),
         ({"spline_distance_mm": -1}, "spline_distance_mm"),
         ({"voxel_size_mm": (1, 1)}, "voxel_size_mm"),
         ({"voxel_size_mm": (1e3, 1e3, 1e3)}, "is the voxel size in millimetres"),
@@ -337,7 +356,7 @@ def test_refuses_with_a_way_out(vol: np.ndarray, change: dict[str, Any], message
 
 
 def test_refuses_what_is_not_a_volume(vol: np.ndarray) -> None:
-    for wrong in (vol[0], vol[:0], vol.astype(complex)):
+    for wrong in (vol[0], vol[:0], vol.astype(complex), vol > 1, vol.astype(str), vol.astype(object)):
         with pytest.raises(ValueError, match="vol has shape"):
             n4_correct(wrong, backend="native", **QUICK)
     with pytest.raises(ValueError, match="vol has shape"):

@@ -253,6 +253,21 @@ def test_masks_that_overlap_leave_opencv_its_threads():
         cv2.setNumThreads(before)
 
 
+@pytest.mark.parametrize(
+    "name", ["smoothing_sigma", "smoothing_sigma_z", "closing_radius", "z_closing_sections", "workers"]
+)
+@pytest.mark.parametrize("wrong", ["2", True, 1j, [2], np.array([2], object)], ids=repr)
+def test_refuses_settings_that_are_no_real_number(name, wrong):
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        compute_tissue_mask(acquisition((3, 20, 30)), **{name: wrong})
+
+
+@pytest.mark.parametrize("kind", [bool, complex, object, str])
+def test_refuses_volumes_that_are_not_of_real_numbers(kind):
+    with pytest.raises(TypeError, match="give real numbers"):
+        compute_tissue_mask(np.ones((3, 20, 30)).astype(kind))
+
+
 def test_an_error_of_the_reader_reaches_the_caller():
     def read(z0, z1):
         raise OSError("chunk 0/0/0 is truncated")
