@@ -170,7 +170,7 @@ def _fixed_bytes(shape: tuple[int, int, int], settings: MaskSettings, smoothers:
     block, step = (min(n, shape[0]) for n in (settings.planes_per_block(shape), settings.planes_per_step(shape)))
     ring = min(step + 2 * gaussian_radius(settings.smoothing_sigma_z), shape[0])
     streamed = smoothers * (4 * ring + 2 * settings.itemsize * block) + (4 * step if smoothers == 2 else 0)
-    masks = 2 * step + 2 * (2 * settings.z_closing_sections + 1)
+    masks = 2 * step + 2 * (2 * min(settings.z_closing_sections, shape[0] - 1) + 1)
     # A plane as float32, or the frames of the morphology, per thread; what is left out, and its weights, besides.
     temporaries = (24 if settings.screened else 8) * settings.n_workers
     return (streamed + masks + temporaries) * shape[1] * shape[2] + (settings.n_workers + 1) * N_KEYS * 8

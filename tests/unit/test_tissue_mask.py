@@ -12,8 +12,9 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from linumpy import gpu
+from linumpy.intensity import mask_morphology
 from linumpy.intensity.mask_kernels import count_bins, smooth_z
-from linumpy.intensity.mask_morphology import disk
+from linumpy.intensity.mask_morphology import NOT_TISSUE, close_along_z, disk, fill_and_close
 from linumpy.intensity.mask_threshold import (
     KEY_SHIFT,
     N_KEYS,
@@ -344,6 +345,41 @@ def test_a_closing_removes_no_tissue_at_any_face():
     closed = compute_tissue_mask(vol, closing_radius=6, z_closing_sections=1, **settings)
     assert opened.sum() == 2 * 12 * 15 + 9 * 11
     np.testing.assert_array_equal(closed, opened)  # both pieces are convex, and 3 planes lie between them
+
+
+@pytest.mark.parametrize("shape", [(50, 50), (1, 70), (37, 5)])
+def test_wide_disks_close_as_if_moved_over_the_plane(shape, monkeypatch):
+    rng = np.random.default_rng(3)
+    planes = [(rng.uniform(size=shape) < share).astype(np.uint8) for share in (0.005, 0.02, 0.1)]
+    planes += [np.ones(shape, np.uint8), np.eye(*shape, dtype=np.uint8)]
+    for radius in (33, 47, 90):
+        fast = [fill_and_close(plane, radius) for plane in planes]
+        with monkeypatch.context() as patch:
+            patch.setattr(mask_morphology, "MAX_DISTANCES", 0)
+            np.testing.assert_array_equal(fast, [fill_and_close(plane, radius) for plane in planes])
+
+
+def test_a_disk_wider_than_swept_is_not_moved_over_a_small_plane(monkeypatch):
+    monkeypatch.setattr(cv2, "morphologyEx", None)
+    assert fill_and_close(np.eye(50, dtype=np.uint8), 400).any()
+
+
+@pytest.mark.parametrize("n_planes", [1, 2, 7])
+def test_a_closing_along_z_beyond_the_volume_costs_no_more(n_planes, monkeypatch):
+    rng = np.random.default_rng(5)
+    planes = rng.choice(np.array([0, 0, 0, 1, 2], np.uint8), (n_planes, 30, 40))
+    combined = []
+    original = mask_morphology._combined
+    monkeypatch.setattr(mask_morphology, "_combined", lambda f, ps: combined.append(len(ps)) or original(f, ps))
+    for reach in (n_planes - 1, n_planes, 5000):
+        combined.clear()
+        closed = list(close_along_z(planes, n_planes, reach))
+        before = np.bitwise_or.accumulate(planes & 1)
+        after = np.bitwise_or.accumulate((planes & 1)[::-1])[::-1]
+        np.testing.assert_array_equal(closed, before & after & (planes != NOT_TISSUE))
+        assert len(combined) <= 4 * n_planes
+    told = [mask_memory((10, 50, 60), [(0, 10)], z_closing_sections=reach).bytes for reach in (9, 5000)]
+    assert told[0] == told[1]
 
 
 def test_small_pieces_are_dropped():
