@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from functools import partial
-from multiprocessing import Pool
 from typing import Any
 
 import numpy as np
@@ -157,8 +158,8 @@ def n4_correct_per_section(
     mask : ndarray of shape (Z, Y, X), optional
         As in `n4_correct`. A section without a voxel in the mask keeps its voxels.
     n_processes : int
-        Sections fitted at a time, each in a process of its own. With a GPU backend they run one after
-        another.
+        Sections fitted at a time, each in a process of its own; more than 1 in a script wants its work under ``if
+        __name__ == "__main__":``. With a GPU backend they run one after another.
     **kwargs
         Passed to `n4_correct`; `out` and `bias_out` are buffers for the whole stack.
 
@@ -171,6 +172,8 @@ def n4_correct_per_section(
     ------
     ValueError
         As `n4_correct`, and if the sections do not cover the planes in order.
+    concurrent.futures.process.BrokenProcessPool
+        If a process ends before its time.
     """
     vol = np.asarray(vol)
     if vol.ndim != 3:
@@ -187,10 +190,16 @@ def n4_correct_per_section(
     if n_processes > 1:
         kwargs.setdefault("workers", max(1, available_cores() // n_processes))
     correct_part = partial(_correct_part, kwargs=kwargs)
-    with Pool(n_processes) if n_processes > 1 else nullcontext() as pool:
-        results = map(correct_part, parts) if pool is None else pool.imap(correct_part, parts)
-        for section, (corrected_part, bias_part) in zip(sections, results, strict=True):
-            corrected[section], bias_field[section] = corrected_part, bias_part
+    try:
+        with ProcessPoolExecutor(n_processes) if n_processes > 1 else nullcontext() as pool:
+            results = map(correct_part, parts) if pool is None else pool.map(correct_part, parts)
+            for section, (corrected_part, bias_part) in zip(sections, results, strict=True):
+                corrected[section], bias_field[section] = corrected_part, bias_part
+    except BrokenProcessPool as error:
+        raise BrokenProcessPool(
+            "a process that fitted sections ended before its time: start a script's work under `if __name__ == "
+            "'__main__':` (processes import the script), give fewer n_processes if memory ran out, or n_processes=1"
+        ) from error
     return corrected, bias_field
 
 

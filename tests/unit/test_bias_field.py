@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -232,8 +234,21 @@ class TestSections:
         parallel = n4_correct_per_section(vol, 3, mask, backend="native", n_processes=2, **QUICK)
         np.testing.assert_array_equal(parallel, serial)
 
+    def test_processes_of_a_script_without_a_main_guard_end_in_an_error(self, tmp_path: Path) -> None:
+        script = tmp_path / "unguarded.py"
+        script.write_text(
+            "import multiprocessing\n"
+            "import numpy as np\n"
+            "from linumpy.intensity.bias_field import n4_correct_per_section\n"
+            "multiprocessing.set_start_method('spawn', force=True)\n"
+            "n4_correct_per_section(np.ones((4, 8, 8), np.float32), 2, backend='native', n_processes=2)\n"
+        )
+        ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+        assert ended.returncode == 1
+        assert "BrokenProcessPool: a process that fitted sections ended before its time" in ended.stderr
+
     def test_a_gpu_backend_starts_no_processes(self, vol: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("linumpy.intensity.bias_field.Pool", None)
+        monkeypatch.setattr("linumpy.intensity.bias_field.ProcessPoolExecutor", None)
         n4_correct_per_section(vol, 2, backend="gpu", n_processes=2, **QUICK)
 
     def test_an_empty_section_keeps_its_voxels(self, vol: np.ndarray, mask: np.ndarray) -> None:
