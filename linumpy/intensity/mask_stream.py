@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from linumpy.intensity.mask_faults import FaultCounts
 from linumpy.intensity.mask_morphology import NOT_TISSUE, close_along_z, fill_and_close, keep_large
 from linumpy.intensity.mask_plan import MaskSettings, keeps_section
-from linumpy.intensity.mask_smoothing import CpuSmoother, GpuSmoother, ReadPlanes, load_cupy
+from linumpy.intensity.mask_smoothing import CpuSmoother, GpuSmoother, ReadPlanes, load_cupy, too_large
 from linumpy.intensity.mask_split import HistogramSplit, split_histogram
 from linumpy.intensity.mask_threshold import (
     MIN_VOXELS,
@@ -247,6 +247,8 @@ class _Stream:
     def _record(self, index: int, histogram: SectionHistogram, kept: Float32 | None) -> float | None:
         """Find a section's threshold, None where it has no tissue, and record what was found out."""
         start, stop = self.bounds[index]
+        if histogram.maximum == np.inf or (self.settings.method == "otsu" and histogram.minimum == -np.inf):
+            raise ValueError(too_large(f"section {index} (planes {start} to {stop})"))
         split, left_out = self._split(index, histogram)
         threshold, borrowed_from = self._threshold(index, histogram, split, kept)
         read_again = threshold is not None and kept is None

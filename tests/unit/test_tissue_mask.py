@@ -120,6 +120,28 @@ def test_not_finite_voxels_count_as_zero():
     np.testing.assert_array_equal(compute_tissue_mask(vol, n_serial_slices=3), expected)
 
 
+@pytest.mark.parametrize("method", ["otsu", "otsu_log", "robust"])
+@pytest.mark.parametrize(("power", "dtype"), [(117, "f4"), (117, "f8"), (122, "f8"), (1000, "f8")])
+def test_the_mask_of_large_values_is_that_of_small_ones(method, power, dtype):
+    vol = acquisition().astype(dtype)
+    vol[5, 20:25, 20:25] = np.nan
+    vol[9, 40, 40] = np.inf
+    expected = compute_tissue_mask(vol, n_serial_slices=3, method=method)
+    assert expected.any()
+    large = np.ldexp(vol, power)
+    assert np.nanmax(large[np.isfinite(large)]) > 1.7e38
+    np.testing.assert_array_equal(compute_tissue_mask(large, n_serial_slices=3, method=method), expected)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(2e38, "f4"), (1e39, "f8"), (-2e38, "f4")])
+@pytest.mark.parametrize("sections", [[(0, 23)], [(z, z + 1) for z in range(23)]])
+def test_a_stream_refuses_what_is_too_large_for_its_sums(value, dtype, sections):
+    vol = acquisition().astype(dtype)
+    vol[3, 20:30, 20:30] = value
+    with pytest.raises(ValueError, match="holds finite values beyond 1"):
+        list(stream_tissue_mask(lambda z0, z1: vol[z0:z1], vol.shape, sections))
+
+
 @pytest.mark.parametrize("kind", ["frozen", "mapped", "unaligned"])
 def test_volumes_that_cannot_be_written_are_read(tmp_path, kind):
     vol = acquisition()
