@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from functools import partial
-from multiprocessing import Pool
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ import numpy.typing as npt
 
 from linumpy.intensity.sections import section_bounds
 from linumpy.intensity.tissue_mask import compute_tissue_mask
-from linumpy.n4.correct import BIAS_FIELD_FLOOR, FloatVolume, correct_volume, divide, result_buffer
-from linumpy.n4.grid import as_whole
+from linumpy.n4.correct import BIAS_FIELD_FLOOR, FloatVolume, checked_mask, correct_volume, divide, result_buffers
+from linumpy.n4.grid import REAL_KINDS, as_whole, is_real
 from linumpy.n4.workers import available_cores
 
 __all__ = ["apply_bias_field", "compute_tissue_mask", "n4_correct", "n4_correct_per_section"]
@@ -70,7 +71,8 @@ def n4_correct(
         one it falls back to the CPU with a logged warning. ``"auto"``: ``"gpu"`` where there is a CUDA
         device, else ``"cpu"``.
     out, bias_out : ndarray of float32, shape (Z, Y, X), optional
-        Buffers for the results (not with ``"cpu"``); `out` may be `vol` itself.
+        Buffers for the results (not with ``"cpu"``), which share no memory with another array; only `out` may be
+        `vol` itself.
     workers : int, optional
         Threads of a fit on the CPU; default all cores that the process may use.
 
@@ -124,12 +126,14 @@ def apply_bias_field(
     Raises
     ------
     ValueError
-        If the shapes differ or `floor` is not positive.
+        If the shapes differ, an array is not of real numbers, or `floor` is not positive.
     """
     vol, bias_field = np.asarray(vol), np.asarray(bias_field)
     if vol.shape != bias_field.shape:
         raise ValueError(f"bias_field has shape {bias_field.shape}, vol {vol.shape}; evaluate the field on vol's grid")
-    if not np.float32(floor) > 0:
+    if vol.dtype.kind not in REAL_KINDS or bias_field.dtype.kind not in REAL_KINDS:
+        raise ValueError(f"vol has dtype {vol.dtype}, bias_field {bias_field.dtype}; give real numbers")
+    if not (is_real(floor) and np.float32(min(floor, 1)) > 0):
         raise ValueError(f"floor is {floor}; give a number that is positive in single precision")
     return divide(vol, bias_field, floor)
 
@@ -154,8 +158,8 @@ def n4_correct_per_section(
     mask : ndarray of shape (Z, Y, X), optional
         As in `n4_correct`. A section without a voxel in the mask keeps its voxels.
     n_processes : int
-        Sections fitted at a time, each in a process of its own. With a GPU backend they run one after
-        another.
+        Sections fitted at a time, each in a process of its own; more than 1 in a script wants its work under ``if
+        __name__ == "__main__":``. With a GPU backend they run one after another.
     **kwargs
         Passed to `n4_correct`; `out` and `bias_out` are buffers for the whole stack.
 
@@ -168,17 +172,17 @@ def n4_correct_per_section(
     ------
     ValueError
         As `n4_correct`, and if the sections do not cover the planes in order.
+    concurrent.futures.process.BrokenProcessPool
+        If a process ends before its time.
     """
     vol = np.asarray(vol)
     if vol.ndim != 3:
         raise ValueError(f"vol has shape {vol.shape}; expected three axes (Z, Y, X)")
-    if mask is not None and np.shape(mask) != vol.shape:
-        raise ValueError(f"mask has shape {np.shape(mask)}, vol {vol.shape}; resample the mask to the grid of vol")
+    mask = checked_mask(mask, vol.shape)
     n_processes = as_whole(n_processes, "n_processes", 1)
     out, bias_out = kwargs.pop("out", None), kwargs.pop("bias_out", None)
     kwargs["backend"] = _checked_backend(kwargs.get("backend", "cpu"), out, bias_out)
-    corrected = result_buffer(out, "out", vol.shape)
-    bias_field = result_buffer(bias_out, "bias_out", vol.shape)
+    corrected, bias_field = result_buffers(out, bias_out, vol, mask)
 
     sections = [slice(*bounds) for bounds in section_bounds(vol.shape[0], n_serial_slices)]
     parts = [(vol[section], None if mask is None else mask[section]) for section in sections]
@@ -186,10 +190,16 @@ def n4_correct_per_section(
     if n_processes > 1:
         kwargs.setdefault("workers", max(1, available_cores() // n_processes))
     correct_part = partial(_correct_part, kwargs=kwargs)
-    with Pool(n_processes) if n_processes > 1 else nullcontext() as pool:
-        results = map(correct_part, parts) if pool is None else pool.imap(correct_part, parts)
-        for section, (corrected_part, bias_part) in zip(sections, results, strict=True):
-            corrected[section], bias_field[section] = corrected_part, bias_part
+    try:
+        with ProcessPoolExecutor(n_processes) if n_processes > 1 else nullcontext() as pool:
+            results = map(correct_part, parts) if pool is None else pool.map(correct_part, parts)
+            for section, (corrected_part, bias_part) in zip(sections, results, strict=True):
+                corrected[section], bias_field[section] = corrected_part, bias_part
+    except BrokenProcessPool as error:
+        raise BrokenProcessPool(
+            "a process that fitted sections ended before its time: start a script's work under `if __name__ == "
+            "'__main__':` (processes import the script), give fewer n_processes if memory ran out, or n_processes=1"
+        ) from error
     return corrected, bias_field
 
 

@@ -19,6 +19,10 @@ UInt8 = NDArray[np.uint8]
 
 NOT_TISSUE = 2
 """A pixel that no closing along Z makes tissue."""
+MAX_SWEPT_RADIUS = 32
+"""Of a disk that is moved over a plane: with larger ones distances are faster."""
+MAX_DISTANCES = 1 << 20
+"""Pixels of a plane whose distances are computed, at some 30 bytes each."""
 BAND_BYTES = 1 << 17
 """Of a plane, combined at a time."""
 
@@ -45,8 +49,22 @@ def fill_and_close(plane: UInt8, closing_radius: int) -> UInt8:
     r = closing_radius
     # A frame of r suffices: further out the extended mask repeats what the disk's own rows and columns see.
     extended = cv2.copyMakeBorder(filled, r, r, r, r, cv2.BORDER_REPLICATE)
-    closed: UInt8 = cv2.morphologyEx(extended, cv2.MORPH_CLOSE, disk(r))
-    return closed.view(np.uint8)[r:-r, r:-r]
+    if r > MAX_SWEPT_RADIUS and extended.size <= MAX_DISTANCES:
+        closed = _closed_by_distance(extended, r)
+    else:
+        closed = cv2.morphologyEx(extended, cv2.MORPH_CLOSE, disk(r)).view(np.uint8)
+    return closed[r:-r, r:-r]
+
+
+def _closed_by_distance(plane: UInt8, radius: int) -> UInt8:
+    """Close a plane with a disk, bit for bit as by moving it over the plane, in a time that hardly grows with it."""
+    from scipy.ndimage import distance_transform_edt
+
+    reached = distance_transform_edt(plane == 0) <= radius
+    if reached.all():
+        return np.ones_like(plane)
+    closed: UInt8 = (distance_transform_edt(reached) > radius).view(np.uint8)
+    return closed
 
 
 def keep_large(plane: UInt8, min_size: int, largest: int = 0) -> UInt8:
@@ -76,13 +94,14 @@ def close_along_z(planes: Iterable[UInt8], n_planes: int, reach: int) -> Iterato
     n_planes : int
         Their number.
     reach : int
-        Planes each way, 0 for no closing.
+        Planes each way, 0 for no closing; what exceeds the planes changes nothing and costs nothing.
 
     Yields
     ------
     uint8 array (Y, X)
         Closed planes, in order, at most 2 * `reach` planes behind the input.
     """
+    reach = min(reach, n_planes - 1)  # from there on a plane sees all planes on either side
     if reach == 0:
         yield from (plane & np.uint8(1) for plane in planes)
         return

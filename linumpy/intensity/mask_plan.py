@@ -15,7 +15,7 @@ import numpy as np
 from linumpy.intensity.mask_smoothing import gaussian_radius
 from linumpy.intensity.mask_threshold import METHODS, N_KEYS
 from linumpy.intensity.sections import section_bounds
-from linumpy.n4.grid import as_whole
+from linumpy.n4.grid import as_whole, is_real
 from linumpy.n4.workers import available_cores
 
 __all__ = ["MaskMemory", "MaskSettings", "is_screened", "keeps_section", "mask_memory", "section_bytes"]
@@ -53,8 +53,8 @@ class MaskSettings:
     def __post_init__(self) -> None:
         for name in ("smoothing_sigma", "smoothing_sigma_z"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value}; give a standard deviation in voxels, 0 or more")
+            if not (is_real(value) and 0 <= value < np.inf):
+                raise ValueError(f"{name} is {value!r}; give a standard deviation in voxels, 0 or more")
         for name in ("closing_radius", "z_closing_sections", "min_size", "largest"):
             object.__setattr__(self, name, as_whole(getattr(self, name), name, 0))
         for name in ("workers", "block_planes"):
@@ -170,7 +170,7 @@ def _fixed_bytes(shape: tuple[int, int, int], settings: MaskSettings, smoothers:
     block, step = (min(n, shape[0]) for n in (settings.planes_per_block(shape), settings.planes_per_step(shape)))
     ring = min(step + 2 * gaussian_radius(settings.smoothing_sigma_z), shape[0])
     streamed = smoothers * (4 * ring + 2 * settings.itemsize * block) + (4 * step if smoothers == 2 else 0)
-    masks = 2 * step + 2 * (2 * settings.z_closing_sections + 1)
+    masks = 2 * step + 2 * (2 * min(settings.z_closing_sections, shape[0] - 1) + 1)
     # A plane as float32, or the frames of the morphology, per thread; what is left out, and its weights, besides.
     temporaries = (24 if settings.screened else 8) * settings.n_workers
     return (streamed + masks + temporaries) * shape[1] * shape[2] + (settings.n_workers + 1) * N_KEYS * 8

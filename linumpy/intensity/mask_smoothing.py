@@ -28,7 +28,7 @@ from linumpy import gpu
 from linumpy.intensity.mask_faults import FaultCounts, ceiling_of, plane_faults
 from linumpy.intensity.mask_threshold import KEY_SHIFT, Tally
 
-__all__ = ["CpuSmoother", "GpuSmoother", "PlaneReader", "gaussian_radius", "gaussian_weights", "load_cupy"]
+__all__ = ["CpuSmoother", "GpuSmoother", "PlaneReader", "gaussian_radius", "gaussian_weights", "load_cupy", "too_large"]
 
 logger = logging.getLogger(__name__)
 
@@ -279,8 +279,18 @@ def load_cupy() -> tuple[ModuleType, ModuleType] | None:
 
 
 def _as_float32(plane: NDArray[Any]) -> Float32:
-    with np.errstate(over="ignore"):  # beyond single precision is infinite, and that counts as 0
-        return np.require(plane, np.float32, ["C", "A", "W"])  # a copy where the kernels would not take it
+    with np.errstate(over="ignore"):
+        values = np.require(plane, np.float32, ["C", "A", "W"])  # a copy where the kernels would not take it
+    if plane.dtype.kind == "f" and plane.dtype.itemsize > 4:
+        infinite = np.isinf(values)
+        if infinite.any() and np.isfinite(plane[infinite]).any():
+            raise ValueError(too_large("a plane"))
+    return values
+
+
+def too_large(where: str) -> str:
+    """Return the message on values that the mask's single precision cannot hold."""
+    return f"{where} holds finite values beyond 1.7e38, too large for the mask's single precision; divide the image"
 
 
 def _smooth_and_count(ring: Float32, slots: NDArray[Any], weights: Float32, out: Float32, tally: Tally | None) -> None:

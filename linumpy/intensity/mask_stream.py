@@ -20,6 +20,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from linumpy.intensity.mask_faults import FaultCounts
 from linumpy.intensity.mask_morphology import NOT_TISSUE, close_along_z, fill_and_close, keep_large
 from linumpy.intensity.mask_plan import MaskSettings, keeps_section
-from linumpy.intensity.mask_smoothing import CpuSmoother, GpuSmoother, ReadPlanes, load_cupy
+from linumpy.intensity.mask_smoothing import CpuSmoother, GpuSmoother, ReadPlanes, load_cupy, too_large
 from linumpy.intensity.mask_split import HistogramSplit, split_histogram
 from linumpy.intensity.mask_threshold import (
     MIN_VOXELS,
@@ -99,15 +100,42 @@ def stream_mask(
     on_section: Callable[[SectionMask], None] | None = None,
 ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
     """Yield ``(z_start, mask)`` of consecutive blocks of planes; see `stream_tissue_mask`."""
-    import cv2
+    with (
+        _ONE_OPENCV_THREAD,
+        ThreadPoolExecutor(settings.n_workers, "mask") as executor,
+        ThreadPoolExecutor(1) as read_thread,
+    ):
+        yield from _Stream(read, shape, bounds, settings, executor, read_thread).blocks(on_section)
 
-    n_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # a plane a thread is the parallelism here; OpenCV's own threads would come on top
-    try:
-        with ThreadPoolExecutor(settings.n_workers, "mask") as executor, ThreadPoolExecutor(1) as read_thread:
-            yield from _Stream(read, shape, bounds, settings, executor, read_thread).blocks(on_section)
-    finally:
-        cv2.setNumThreads(n_threads)
+
+class _OneOpenCVThread:
+    """Holds OpenCV at one thread while any mask is computed: a plane a thread is the parallelism here.
+
+    The number belongs to the process, so of masks that overlap the last to end puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._n_masks, self._n_threads = Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        import cv2
+
+        with self._lock:
+            if self._n_masks == 0:
+                self._n_threads = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            self._n_masks += 1
+
+    def __exit__(self, *_: object) -> None:
+        import cv2
+
+        with self._lock:
+            self._n_masks -= 1
+            if self._n_masks == 0:
+                cv2.setNumThreads(self._n_threads)
+
+
+_ONE_OPENCV_THREAD = _OneOpenCVThread()
 
 
 class _Stream:
@@ -219,6 +247,8 @@ class _Stream:
     def _record(self, index: int, histogram: SectionHistogram, kept: Float32 | None) -> float | None:
         """Find a section's threshold, None where it has no tissue, and record what was found out."""
         start, stop = self.bounds[index]
+        if histogram.maximum == np.inf or (self.settings.method == "otsu" and histogram.minimum == -np.inf):
+            raise ValueError(too_large(f"section {index} (planes {start} to {stop})"))
         split, left_out = self._split(index, histogram)
         threshold, borrowed_from = self._threshold(index, histogram, split, kept)
         read_again = threshold is not None and kept is None

@@ -67,6 +67,8 @@ def _checked_bounds(n_planes: int, sections: Sequence[Sequence[int]]) -> Section
     expected = 0
     bounds = []
     for index, pair in enumerate(sections):
+        if not isinstance(pair, Sequence | np.ndarray) or len(pair) != 2:
+            raise ValueError(f"section {index} is {pair!r}; give its planes as (z_start, z_stop)")
         z_start, z_stop = (as_whole(plane, f"a bound of section {index}", 0) for plane in pair)
         if z_start != expected:
             fault = "leaves out" if z_start > expected else "overlaps"

@@ -25,6 +25,7 @@ from linumpy.intensity.mask_plan import MaskMemory, MaskSettings, mask_memory
 from linumpy.intensity.mask_smoothing import ReadPlanes
 from linumpy.intensity.mask_stream import SectionMask, stream_mask
 from linumpy.intensity.sections import section_bounds
+from linumpy.n4.grid import REAL_KINDS
 
 __all__ = [
     "MaskMemory",
@@ -34,6 +35,10 @@ __all__ = [
     "mask_warnings",
     "stream_tissue_mask",
 ]
+
+
+MAX_EXPONENT = 126
+"""Of the values of a volume, as a power of 2: sums of two, and their rounding, stay finite in single precision."""
 
 
 def compute_tissue_mask(
@@ -55,7 +60,8 @@ def compute_tissue_mask(
     Parameters
     ----------
     vol : array of shape (Z, Y, X)
-        Intensities of any real dtype; tissue is brighter than background. Not finite voxels count as 0.
+        Intensities of any real dtype; tissue is brighter than background. Not finite voxels count as 0. Computed in
+        single precision; larger values are scaled by a power of 2 first.
     smoothing_sigma : float
         Standard deviation of the Gaussian in Y and X, voxels, 0 for none.
     n_serial_slices : int or sequence of (z_start, z_stop)
@@ -103,14 +109,15 @@ def compute_tissue_mask(
     vol = np.asarray(vol)
     if vol.ndim != 3:
         raise ValueError(f"vol has {vol.ndim} axes {vol.shape}; give a volume (Z, Y, X)")
-    if vol.dtype.kind not in "buif":
+    if vol.dtype.kind not in REAL_KINDS:
         raise TypeError(f"vol has dtype {vol.dtype}; give real numbers")
     mask = np.zeros(vol.shape, bool)
     if vol.size == 0:
         return mask
     shape = (vol.shape[0], vol.shape[1], vol.shape[2])
+    excess = _excess(vol)
     blocks = stream_tissue_mask(
-        lambda z0, z1: vol[z0:z1],
+        lambda z0, z1: np.ldexp(vol[z0:z1], -excess) if excess else vol[z0:z1],
         shape,
         section_bounds(vol.shape[0], n_serial_slices),
         smoothing_sigma=smoothing_sigma,
@@ -126,6 +133,19 @@ def compute_tissue_mask(
     for z_start, block in blocks:
         mask[z_start : z_start + len(block)] = block
     return mask
+
+
+def _excess(vol: NDArray[Any]) -> int:
+    """Return the power of 2 by which a volume's finite values exceed what sums in single precision may hold."""
+    if vol.dtype.kind != "f" or vol.dtype.itemsize < 4:
+        return 0
+    largest = vol.dtype.type(0)
+    for plane in vol:
+        extreme = max(plane.max(), -plane.min())
+        if not np.isfinite(extreme):
+            extreme = np.abs(plane).max(where=np.isfinite(plane), initial=0)
+        largest = max(largest, extreme)
+    return max(0, int(np.frexp(largest)[1]) - MAX_EXPONENT)
 
 
 def stream_tissue_mask(
@@ -184,7 +204,7 @@ def stream_tissue_mask(
     Raises
     ------
     ValueError
-        If a setting is out of its range.
+        If a setting is out of its range, or a value so large that sums of two are infinite in single precision.
     """
     settings = MaskSettings(
         smoothing_sigma=smoothing_sigma,

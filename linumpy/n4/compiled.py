@@ -7,8 +7,8 @@ What makes them fast:
 - All inner loops run along X over contiguous memory, so they become vector instructions. A row's residual is
   added to the rows of the four Y control points it belongs to (4 multiply-adds per voxel); the few rows so made
   are contracted along X and Z in double precision. The fitted spline is expanded in the opposite order.
-- Only masked runs of a row are visited. A run may bridge gaps of up to `BRIDGED_GAP` voxels; `OUTSIDE` in
-  them keeps itself through every pass.
+- Only masked runs of a row are visited, of up to `MAX_RUN` voxels. A run may bridge gaps of up to `BRIDGED_GAP`
+  voxels; `OUTSIDE` in them keeps itself through every pass.
 - The histogram's bins are whole numbers with the count in the upper and the fraction in the lower bits: one
   addition per voxel.
 
@@ -35,12 +35,14 @@ from numba import njit  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 
 BRIDGED_GAP = 16
+MAX_RUN = 1 << 20
 
 _LIMIT = np.float32(1e29)  # larger is OUTSIDE
 _OUTSIDE = np.float32(1e30)
 _OUTSIDE_BIN = np.float32(255)
 _ONE = np.float32(1 << 20)
 _COUNT_SHIFT = np.uint64(42)
+_MOST_COUNTED = 3 << 20  # a count has 22 bits
 _BIN_SHIFT = np.int32(20)
 _FRACTION = np.int32((1 << 20) - 1)
 _ZERO = np.float32(0)
@@ -109,7 +111,7 @@ def find_runs(mask, row_start, run_start, run_stop):
         stop = 0
         for x in range(n_x):
             if mask[row, x]:
-                if start >= 0 and x - stop > BRIDGED_GAP:
+                if start >= 0 and (x - stop > BRIDGED_GAP or x - start >= MAX_RUN):
                     if run_start.size:
                         run_start[n] = start
                         run_stop[n] = stop
@@ -138,6 +140,17 @@ def take_logarithm(image, mask, u, offset):
                 u[y, x] = _OUTSIDE
 
 
+@_kernel("void(uint64[:, ::1], int64[:, ::1])")
+def _empty_bins(bins, counts):
+    """Add histograms to `counts`, and empty them."""
+    one = np.uint64(1) << _COUNT_SHIFT
+    for b in range(256):
+        for k in range(4):
+            counts[0, b] += np.int64(bins[k, b] >> _COUNT_SHIFT)
+            counts[1, b] += np.int64(bins[k, b] & (one - np.uint64(1)))
+            bins[k, b] = 0
+
+
 @_kernel(f"void(float32[:, :, ::1], {_RUNS}, int64, int64, float32, float32, int64[:, ::1])")
 def histogram(u, row_start, run_start, run_stop, units, first, last, low, inverse_spacing, counts):
     """Add to `counts` (2, 256) the voxels of each bin and the sum of their fractions, in 2**-20."""
@@ -147,12 +160,17 @@ def histogram(u, row_start, run_start, run_stop, units, first, last, low, invers
     bins = np.zeros((4, 256), np.uint64)
     one = np.uint64(1) << _COUNT_SHIFT
     for unit in range(first, last):
+        counted = 0
         z = units[unit, 0]
         for y in range(units[unit, 1], units[unit, 2]):
             row = u[z, y]
             for run in range(row_start[z * n_y + y], row_start[z * n_y + y + 1]):
                 start, stop = run_start[run], run_stop[run]
                 n = stop - start
+                if counted + n > _MOST_COUNTED:
+                    _empty_bins(bins, counts)
+                    counted = 0
+                counted += n
                 values = row[start:stop]
                 for i in range(n):
                     position[i] = np.int32(min((values[i] - low) * inverse_spacing, _OUTSIDE_BIN) * _ONE)
@@ -164,11 +182,7 @@ def histogram(u, row_start, run_start, run_stop, units, first, last, low, invers
                     bins[1, np.uint32(p1 >> _BIN_SHIFT)] += one + np.uint64(p1 & _FRACTION)
                     bins[2, np.uint32(p2 >> _BIN_SHIFT)] += one + np.uint64(p2 & _FRACTION)
                     bins[3, np.uint32(p3 >> _BIN_SHIFT)] += one + np.uint64(p3 & _FRACTION)
-        for b in range(256):  # emptied after every unit: a count has 22 bits
-            for k in range(4):
-                counts[0, b] += np.int64(bins[k, b] >> _COUNT_SHIFT)
-                counts[1, b] += np.int64(bins[k, b] & (one - np.uint64(1)))
-                bins[k, b] = 0
+        _empty_bins(bins, counts)
 
 
 @_kernel(

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from linumpy.n4.fit import DEFAULT_ITERATIONS, fit_log_bias_field
-from linumpy.n4.grid import SampleGrid, as_triple, n_control_points
+from linumpy.n4.grid import REAL_KINDS, SampleGrid, as_triple, n_control_points
 
 BIAS_FIELD_FLOOR = 1e-6  # no voxel is divided by less
+OVERLAP_WORK = 1000  # spent on whether interleaved arrays overlap; where it does not suffice, they count as overlapping
 
 FloatVolume = npt.NDArray[np.float32]
 
@@ -40,16 +41,13 @@ def correct_volume(
     `linumpy.n4.fit.fit_log_bias_field`.
     """
     image = np.asarray(vol)
-    if image.ndim != 3 or image.size == 0 or image.dtype.kind not in "buif":
+    if image.ndim != 3 or image.size == 0 or image.dtype.kind not in REAL_KINDS:
         raise ValueError(
             f"vol has shape {image.shape} and dtype {image.dtype}; expected real numbers with axes (Z, Y, X) and at "
             "least one voxel"
         )
-    inside = None if mask is None else np.asarray(mask)
-    if inside is not None and inside.shape != image.shape:
-        raise ValueError(f"mask has shape {inside.shape}, vol {image.shape}; resample the mask to the grid of vol")
-    corrected = result_buffer(out, "out", image.shape)
-    bias_field = result_buffer(bias_out, "bias_out", image.shape)
+    inside = checked_mask(mask, image.shape)
+    corrected, bias_field = result_buffers(out, bias_out, image, inside)
     voxel = as_triple(voxel_size_mm, "voxel_size_mm")
 
     grid = SampleGrid.of(image.shape, shrink_factor)
@@ -72,6 +70,24 @@ def correct_volume(
     return corrected, bias_field
 
 
+def checked_mask(mask: npt.ArrayLike | None, shape: tuple[int, ...]) -> npt.NDArray[Any] | None:
+    """Return a mask as an array.
+
+    Raises
+    ------
+    ValueError
+        If it is not of `shape`, or of what is neither booleans nor real numbers.
+    """
+    if mask is None:
+        return None
+    inside = np.asarray(mask)
+    if inside.shape != shape:
+        raise ValueError(f"mask has shape {inside.shape}, vol {shape}; resample the mask to the grid of vol")
+    if inside.dtype.kind not in "b" + REAL_KINDS:
+        raise ValueError(f"mask has dtype {inside.dtype}; give booleans or real numbers")
+    return inside
+
+
 def divide(image: npt.NDArray[Any], bias_field: npt.NDArray[Any], floor: float = BIAS_FIELD_FLOOR) -> FloatVolume:
     """Return ``image / max(bias_field, floor)`` in single precision."""
     divisor: FloatVolume = np.maximum(bias_field, np.float32(floor), dtype=np.float32, casting="same_kind")
@@ -79,14 +95,41 @@ def divide(image: npt.NDArray[Any], bias_field: npt.NDArray[Any], floor: float =
     return divisor
 
 
-def result_buffer(buffer: FloatVolume | None, name: str, shape: tuple[int, ...]) -> FloatVolume:
-    """Return the caller's buffer, or a new one.
+def result_buffers(
+    out: FloatVolume | None, bias_out: FloatVolume | None, image: npt.NDArray[Any], mask: npt.NDArray[Any] | None
+) -> tuple[FloatVolume, FloatVolume]:
+    """Return the buffers for the corrected image and the bias field: the caller's, or new ones.
 
     Raises
     ------
     ValueError
-        If it is not a writable float32 array of `shape`.
+        If one is not a writable float32 array of the image's shape, or shares memory with another array: what is
+        written would be read as input. `out` may be the image itself.
     """
+    corrected, bias_field = _buffer(out, "out", image.shape), _buffer(bias_out, "bias_out", image.shape)
+    pairs = [
+        ("out", corrected, "vol", None if _is_same(corrected, image) else image),
+        ("out", corrected, "mask", mask),
+        ("bias_out", bias_field, "vol", image),
+        ("bias_out", bias_field, "mask", mask),
+        ("bias_out", bias_field, "out", corrected),
+    ]
+    for name, buffer, other_name, other in pairs:
+        if other is not None and np.may_share_memory(buffer, other, max_work=OVERLAP_WORK):  # type: ignore[arg-type]
+            raise ValueError(
+                f"{name} shares memory with {other_name}; give an array of its own (out may be vol itself, whole)"
+            )
+    return corrected, bias_field
+
+
+def _is_same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    """Tell whether two arrays of one shape are the same voxels of memory in the same order."""
+    first, second = a.__array_interface__, b.__array_interface__
+    return first["data"][0] == second["data"][0] and a.strides == b.strides and a.dtype == b.dtype
+
+
+def _buffer(buffer: FloatVolume | None, name: str, shape: tuple[int, ...]) -> FloatVolume:
+    """Return the caller's buffer, or a new one."""
     if buffer is None:
         return np.empty(shape, np.float32)
     if not isinstance(buffer, np.ndarray) or buffer.shape != shape or buffer.dtype != np.float32:

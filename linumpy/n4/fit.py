@@ -38,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linumpy.n4 import bspline
-from linumpy.n4.grid import as_triple, as_whole
+from linumpy.n4.grid import as_triple, as_whole, is_real, real_numbers
 from linumpy.n4.lattice import Lattice
 from linumpy.n4.passes import ArrayPasses, Passes
 from linumpy.n4.record import BiasFit, Level
@@ -49,6 +49,7 @@ __all__ = ["BACKENDS", "BiasFit", "Level", "fit_log_bias_field"]
 BACKENDS = ("cpu", "native", "gpu", "numpy")
 DEFAULT_ITERATIONS = (50, 50, 50, 50)
 CONVERGENCE_THRESHOLD = 0.001
+MAX_ITERATIONS = 1 << 32  # what SimpleITK can count to
 MAX_CONTROL_POINTS = 1 << 26  # of a whole lattice; 256 MB. More is a unit mixed up
 
 Progress = Callable[[int, int, float], None]
@@ -115,7 +116,8 @@ def fit_log_bias_field(
         with np.errstate(over="ignore"):  # beyond single precision is infinite, and takes no part
             image = image.astype(np.float32, copy=False)
     inside = usable_samples(image, mask)
-    n_refinements = _checked_refinements(n_iterations, refinements)
+    iterations = _checked_iterations(n_iterations)
+    n_refinements = _checked_refinements(len(iterations), refinements)
     control_points = _checked_control_points(image.shape, n_control_points, n_refinements)
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
@@ -132,7 +134,6 @@ def fit_log_bias_field(
         flat = Lattice(np.zeros(control_points, np.float32), tuple(origin_mm), extent, image.shape)  # type: ignore[arg-type]
         return BiasFit(flat, (), "none", 0)
 
-    iterations = [int(n) for n in n_iterations]
     if backend == "cpu":
         from linumpy.n4 import itk
 
@@ -241,13 +242,18 @@ def _passes(backend: str, image: npt.NDArray[Any], inside: npt.NDArray[np.bool_]
     return ArrayPasses(image, inside)
 
 
-def _checked_refinements(n_iterations: Sequence[int], refinements: int | Sequence[int] | None) -> tuple[int, int, int]:
-    if len(n_iterations) == 0 or any(n != int(n) or n < 0 for n in n_iterations):
+def _checked_iterations(n_iterations: Sequence[int]) -> list[int]:
+    numbers = [] if is_real(n_iterations) else real_numbers(n_iterations)
+    if not numbers or any(not 0 <= n < MAX_ITERATIONS or n != int(n) for n in numbers):
         raise ValueError(
             f"n_iterations is {n_iterations!r}; give the most iterations of each fitting level as whole numbers, one "
             "per level: [50, 50] is two levels"
         )
-    most = len(n_iterations) - 1
+    return [int(n) for n in numbers]
+
+
+def _checked_refinements(n_levels: int, refinements: int | Sequence[int] | None) -> tuple[int, int, int]:
+    most = n_levels - 1
     if refinements is None:
         return most, most, most
     wanted = np.broadcast_to(np.asarray(refinements), 3)

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 MIN_CONTROL_POINTS = 4  # a cubic B-spline of one span
+REAL_KINDS = "iuf"  # of a dtype: integers and floating point
+LEAST = 1e-30  # positive number that is told from 0
 
 
 @dataclass(frozen=True)
@@ -134,13 +136,15 @@ def as_whole(value: Any, name: str, least: int) -> int:
     ValueError
         If it is not a whole number, or less than `least`.
     """
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        number = least - 1
+    number = int(value) if is_real(value) and math.isfinite(value) else least - 1
     if number < least or number != value:
         raise ValueError(f"{name} is {value!r}; give a whole number of at least {least}")
     return number
+
+
+def is_real(value: Any) -> bool:
+    """Tell whether it is one real number: no text, boolean, complex number or sequence."""
+    return len(real_numbers(value)) == 1 and np.ndim(value) == 0
 
 
 def as_triple(value: object, name: str, *, integer: bool = False) -> tuple:  # type: ignore[type-arg]
@@ -149,13 +153,11 @@ def as_triple(value: object, name: str, *, integer: bool = False) -> tuple:  # t
     Raises
     ------
     ValueError
-        If there are not one or three numbers, or one is not positive and finite (and whole with `integer`).
+        If there are not one or three real numbers, or one is not positive and finite (and whole with `integer`), or
+        so small or large that single precision has not its like: ratios and products of three of them stay finite.
     """
     kind = "whole number of at least 1" if integer else "positive number"
-    try:
-        numbers = [float(number) for number in np.atleast_1d(np.asarray(value, dtype=float))]
-    except (TypeError, ValueError):
-        numbers = []
+    numbers = real_numbers(value)
     if len(numbers) == 1:
         numbers *= 3
     if len(numbers) != 3:
@@ -163,4 +165,17 @@ def as_triple(value: object, name: str, *, integer: bool = False) -> tuple:  # t
     for number in numbers:
         if not math.isfinite(number) or number <= 0 or (integer and number != int(number)):
             raise ValueError(f"{name} is {value!r}; each value must be a {kind}")
+        if not LEAST <= number <= 1 / LEAST:
+            raise ValueError(f"{name} is {value!r}; each value must lie between {LEAST:g} and {1 / LEAST:g}")
     return tuple(int(number) if integer else number for number in numbers)
+
+
+def real_numbers(values: object) -> list[float]:
+    """Return one real number, or a sequence of them, as a list; an empty one if it is anything else."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # of sequences of different lengths
+        return []
+    if array.ndim > 1 or array.dtype.kind not in REAL_KINDS:
+        return []
+    return [float(number) for number in np.atleast_1d(array)]

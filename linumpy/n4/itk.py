@@ -21,6 +21,7 @@ import numpy.typing as npt
 from linumpy.n4 import bspline
 from linumpy.n4.record import Level
 
+MAX_THREADS = 1 << 16  # ITK itself starts fewer
 SAMPLES_PER_SPAN = 4  # of the grid that control points are recovered from; 1 would do, the rest averages rounding
 
 
@@ -43,8 +44,8 @@ def fit(
     Raises
     ------
     ValueError
-        If `refinements` asks for anything but a refinement of every axis after each level, or fewer than two
-        axes have more than one sample.
+        If `refinements` asks for anything but a refinement of every axis after each level, fewer than two axes have
+        more than one sample, or the first level has no iteration.
     """
     sitk: Any = import_module("SimpleITK")
     kept = [axis for axis in range(3) if image.shape[axis] > 1]
@@ -58,6 +59,11 @@ def fit(
             f"refinements is {tuple(refinements)}; SimpleITK refines every axis after each of its {len(n_iterations)} "
             "levels but the last. Use backend 'native' to refine axes apart"
         )
+    if n_iterations[0] < 1:
+        raise ValueError(
+            f"n_iterations is {list(n_iterations)}; SimpleITK's first level needs at least 1 iteration. Use backend "
+            "'native', or leave the level out"
+        )
     shape = [image.shape[axis] for axis in kept]
     first_control_points = [n_control_points[axis] for axis in kept]
 
@@ -70,7 +76,7 @@ def fit(
     n4.SetNumberOfControlPoints(first_control_points[::-1])
     n4.SetConvergenceThreshold(convergence_threshold)
     if workers is not None:
-        n4.SetNumberOfThreads(workers)
+        n4.SetNumberOfThreads(min(workers, MAX_THREADS))
 
     histories: list[list[float]] = [[] for _ in n_iterations]
 

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linumpy.n4 import bspline
-from linumpy.n4.grid import as_triple
+from linumpy.n4.grid import REAL_KINDS, as_triple, real_numbers
 
 FORMAT = "linumpy.n4.lattice"
 FORMAT_VERSION = 1
@@ -59,7 +59,7 @@ class Lattice:
     Raises
     ------
     ValueError
-        If the coefficients are not a finite 3-D array of such sizes, or the extent is negative.
+        If the coefficients are not a finite 3-D array of such sizes, the extent is negative, or one sample has one.
     """
 
     coefficients: npt.NDArray[np.float32]
@@ -68,6 +68,8 @@ class Lattice:
     n_samples: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
+        if np.asarray(self.coefficients).dtype.kind not in REAL_KINDS:
+            raise ValueError(f"coefficients have dtype {np.asarray(self.coefficients).dtype}; give real numbers")
         coefficients = np.array(self.coefficients, np.float32, order="C")  # a copy: it is frozen
         if coefficients.ndim != 3 or any(n != 1 and n < bspline.DEGREE + 1 for n in coefficients.shape):
             raise ValueError(
@@ -80,8 +82,11 @@ class Lattice:
         origin, extent = _triple(self.origin_mm, "origin_mm"), _triple(self.extent_mm, "extent_mm")
         if min(extent) < 0:
             raise ValueError(f"extent_mm is {extent}; the last sample must not lie before the first")
-        if self.n_samples is not None and len(self.n_samples) != 3:
-            raise ValueError(f"n_samples is {self.n_samples!r}; give the samples (z, y, x) of the fit")
+        if self.n_samples is not None:
+            n_samples = as_triple(self.n_samples, "n_samples", integer=True)
+            if any(n == 1 and length > 0 for n, length in zip(n_samples, extent, strict=True)):
+                raise ValueError(f"n_samples is {n_samples}, extent_mm {extent}; one sample has the extent 0")
+            object.__setattr__(self, "n_samples", n_samples)
         object.__setattr__(self, "coefficients", coefficients)
         object.__setattr__(self, "origin_mm", origin)
         object.__setattr__(self, "extent_mm", extent)
@@ -354,7 +359,7 @@ def _basis(n_control: int, *axis: Any) -> bspline.Basis:
 
 
 def _triple(values: Sequence[float], name: str) -> Triple:
-    numbers = tuple(float(value) for value in values)
+    numbers = tuple(real_numbers(values))
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise ValueError(f"{name} is {values!r}; give three finite numbers in the order (z, y, x)")
     return numbers

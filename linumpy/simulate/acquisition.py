@@ -208,7 +208,9 @@ def ceiling(settings: Imaging) -> float:
     """Return the largest intensity that the detector and the type can give."""
     highest = np.inf if settings.saturation is None else settings.saturation * settings.grey_level
     if np.issubdtype(np.dtype(settings.dtype), np.integer):
-        highest = min(highest, float(np.iinfo(np.dtype(settings.dtype)).max))
+        limit = np.iinfo(np.dtype(settings.dtype)).max
+        nearest = np.float32(limit)  # the image is computed in single precision, which rounds limits of 32 bits up
+        highest = min(highest, float(nearest if int(nearest) <= limit else np.nextafter(nearest, np.float32(0))))
     return highest
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,6 +160,36 @@ class TestBuffers:
         assert n4_correct(vol, backend="native", out=vol, **QUICK)[0] is vol
         np.testing.assert_array_equal(vol, expected)
 
+    @pytest.mark.parametrize("n_sections", [None, 2])
+    def test_those_that_share_memory_are_refused(self, vol: np.ndarray, n_sections: int | None) -> None:
+        def correct(volume: np.ndarray, mask: np.ndarray | None = None, **buffers: np.ndarray) -> tuple:
+            if n_sections is None:
+                return n4_correct(volume, mask, backend="native", **buffers, **QUICK)
+            return n4_correct_per_section(volume, n_sections, mask, backend="native", **buffers, **QUICK)
+
+        longer, own = np.concatenate([vol, vol[:1]]), np.empty(SHAPE, np.float32)
+        cases = [
+            ("out", "vol", longer[:-1], None, {"out": longer[1:]}),
+            ("out", "vol", vol, None, {"out": vol[::-1]}),
+            ("bias_out", "vol", vol, None, {"bias_out": vol}),
+            ("bias_out", "out", vol, None, {"out": own, "bias_out": own}),
+            ("bias_out", "vol", vol, None, {"out": vol, "bias_out": vol}),
+            ("out", "mask", vol, own, {"out": own}),
+            ("bias_out", "mask", vol, own, {"bias_out": own}),
+        ]
+        for name, other, volume, mask, buffers in cases:
+            before = volume.copy()
+            with pytest.raises(ValueError, match=f"^{name} shares memory with {other}; give an array of its own"):
+                correct(volume, mask, **buffers)
+            np.testing.assert_array_equal(volume, before)
+
+    def test_channels_of_one_array_and_a_view_of_all_of_vol_are_taken(self, vol: np.ndarray) -> None:
+        expected = n4_correct(vol, backend="native", **QUICK)
+        channels = np.stack([vol, vol, vol], axis=-1)
+        buffers = {"out": channels[..., 1], "bias_out": channels[..., 2]}
+        np.testing.assert_array_equal(n4_correct(channels[..., 0], backend="native", **buffers, **QUICK), expected)
+        np.testing.assert_array_equal(n4_correct(vol, backend="native", out=vol[:], **QUICK)[0], expected[0])
+
     def test_per_section_writes_into_them_too(self, vol: np.ndarray) -> None:
         expected = n4_correct_per_section(vol, 2, backend="native", **QUICK)
         out, bias_out = vol, np.empty(SHAPE, np.float32)
@@ -201,8 +234,21 @@ class TestSections:
         parallel = n4_correct_per_section(vol, 3, mask, backend="native", n_processes=2, **QUICK)
         np.testing.assert_array_equal(parallel, serial)
 
+    def test_processes_of_a_script_without_a_main_guard_end_in_an_error(self, tmp_path: Path) -> None:
+        script = tmp_path / "unguarded.py"
+        script.write_text(
+            "import multiprocessing\n"
+            "import numpy as np\n"
+            "from linumpy.intensity.bias_field import n4_correct_per_section\n"
+            "multiprocessing.set_start_method('spawn', force=True)\n"
+            "n4_correct_per_section(np.ones((4, 8, 8), np.float32), 2, backend='native', n_processes=2)\n"
+        )
+        ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+        assert ended.returncode == 1
+        assert "BrokenProcessPool: a process that fitted sections ended before its time" in ended.stderr
+
     def test_a_gpu_backend_starts_no_processes(self, vol: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("linumpy.intensity.bias_field.Pool", None)
+        monkeypatch.setattr("linumpy.intensity.bias_field.ProcessPoolExecutor", None)
         n4_correct_per_section(vol, 2, backend="gpu", n_processes=2, **QUICK)
 
     def test_an_empty_section_keeps_its_voxels(self, vol: np.ndarray, mask: np.ndarray) -> None:
@@ -286,8 +332,13 @@ def test_apply_bias_field_divides_and_floors() -> None:
         apply_bias_field(vol, field[0])
     with pytest.raises(ValueError, match="floor is 0"):
         apply_bias_field(vol, field, floor=0)
-    with pytest.raises(ValueError, match="floor is 1e-50"):
-        apply_bias_field(vol, field, floor=1e-50)
+    for floor in (1e-50, "0.5", True, 1j, [1.0]):
+        with pytest.raises(ValueError, match=rf"floor is {re.escape(str(floor))}; "):
+            apply_bias_field(vol, field, floor=floor)  # type: ignore[arg-type]
+    for kind in (bool, complex, object, str):
+        for given in ((vol.astype(kind), field), (vol, field.astype(kind))):
+            with pytest.raises(ValueError, match="give real numbers"):
+                apply_bias_field(*given)
 
 
 @pytest.mark.parametrize(
@@ -295,6 +346,19 @@ def test_apply_bias_field_divides_and_floors() -> None:
     [
         ({"shrink_factor": 0}, "shrink_factor"),
         ({"n_iterations": []}, "n_iterations"),
+        *(
+            ({"n_iterations": wrong}, "n_iterations is")
+            for wrong in (50, "22", b"22", [True], [2 + 0j], [-1], [2.5], [1e20])
+        ),
+        ({"n_iterations": (n for n in (2, 2))}, "n_iterations is <generator"),
+        ({"n_iterations": [0, 5], "backend": "cpu"}, r"n_iterations is \[0, 5\]; SimpleITK's first level"),
+        *(({"spline_distance_mm": wrong}, "spline_distance_mm is") for wrong in (1e-320, "10", True, 1j)),
+        ({"spline_distance_mm": np.array([1, 1, 1], object)}, "spline_distance_mm is"),
+        ({"voxel_size_mm": 1e-200, "backend": "cpu"}, "voxel_size_mm is 1e-200; each value must lie between 1e-30 and"),
+        ({"voxel_size_mm": 1e200}, "voxel_size_mm is"),
+        *(({"shrink_factor": wrong}, "shrink_factor is") for wrong in (True, "1", ["1", "1", "1"])),
+        *(({"workers": wrong}, "workers is") for wrong in (True, np.complex64(1))),
+        *(({"mask": np.ones(SHAPE, kind)}, "mask has dtype") for kind in (complex, object, str)),
         ({"spline_distance_mm": -1}, "spline_distance_mm"),
         ({"voxel_size_mm": (1, 1)}, "voxel_size_mm"),
         ({"voxel_size_mm": (1e3, 1e3, 1e3)}, "is the voxel size in millimetres"),
@@ -307,7 +371,7 @@ def test_refuses_with_a_way_out(vol: np.ndarray, change: dict[str, Any], message
 
 
 def test_refuses_what_is_not_a_volume(vol: np.ndarray) -> None:
-    for wrong in (vol[0], vol[:0], vol.astype(complex)):
+    for wrong in (vol[0], vol[:0], vol.astype(complex), vol > 1, vol.astype(str), vol.astype(object)):
         with pytest.raises(ValueError, match="vol has shape"):
             n4_correct(wrong, backend="native", **QUICK)
     with pytest.raises(ValueError, match="vol has shape"):

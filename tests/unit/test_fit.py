@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from linumpy.n4 import bspline
+from linumpy.n4.compiled import MAX_RUN, find_runs
 from linumpy.n4.fit import BiasFit, fit_log_bias_field
 from linumpy.n4.lattice import Lattice
 from linumpy.n4.native import NativePasses
@@ -70,6 +71,21 @@ class TestPasses:
         # whole numbers; only u's place on the axis of bins may be rounded apart where one fuses its product
         np.testing.assert_allclose(counts, plain.histogram(), atol=1e-3)
         assert counts.sum() == pytest.approx(native.n_voxels, abs=1e-3)
+
+    def test_the_histogram_counts_very_many_equal_voxels_of_a_row(self) -> None:
+        row = np.ones((1, 1, (4 << 22) + 20), np.float32)  # a bin of the four in turn has 22 bits
+        row[..., -1] = 2
+        counts = NativePasses(row, np.ones(row.shape, bool), 1).histogram()
+        assert counts[0] == row.size - 1
+        assert counts.sum() == row.size
+
+    def test_runs_are_no_longer_than_their_histogram_can_count(self) -> None:
+        mask = np.ones((1, 2 * MAX_RUN + 5), np.uint8)
+        row_start, none = np.zeros(2, np.int32), np.empty(0, np.int32)
+        start, stop = np.zeros(3, np.int32), np.zeros(3, np.int32)
+        assert find_runs(mask, row_start, none, none) == find_runs(mask, row_start, start, stop) == 3
+        np.testing.assert_array_equal(start, [0, MAX_RUN, 2 * MAX_RUN])
+        np.testing.assert_array_equal(stop, [MAX_RUN, 2 * MAX_RUN, mask.size])
 
     def test_same_control_points(self, both: Any) -> None:
         plain, native = both

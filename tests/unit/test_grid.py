@@ -65,10 +65,15 @@ def test_whole_numbers_of_any_type(value: object) -> None:
     assert (number, type(number)) == (3, int)
 
 
-@pytest.mark.parametrize("value", [2, 3.5, -3, float("nan"), float("inf"), "3", None, [3]])
+@pytest.mark.parametrize("value", [2, 3.5, -3, float("nan"), float("inf"), "3", None, [3], 3 + 0j, np.complex64(3)])
 def test_refuses_what_is_not_a_whole_number(value: object) -> None:
     with pytest.raises(ValueError, match=r"^n is .*; give a whole number of at least 3$"):
         as_whole(value, "n", 3)
+
+
+def test_a_boolean_is_no_number() -> None:
+    with pytest.raises(ValueError, match="n is True"):
+        as_whole(True, "n", 0)
 
 
 def test_refuses_impossible_distances() -> None:

@@ -170,3 +170,26 @@ def test_refuses_impossible_lattices() -> None:
     del record["coefficients"]
     with pytest.raises(ValueError, match="lacks 'coefficients'"):
         Lattice.from_dict(record)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_samples": (1, 5, 5)}, "one sample has the extent 0"),
+        ({"n_samples": ("5", "5", "5")}, "n_samples is"),
+        ({"n_samples": (5, 0, 5)}, "n_samples is"),
+        ({"origin_mm": ("0", "0", "0")}, "origin_mm is"),
+        ({"origin_mm": None}, "origin_mm is"),
+        ({"extent_mm": (1j, 1, 1)}, "extent_mm is"),
+        *(({"coefficients": np.zeros((4, 4, 4), kind)}, "give real numbers") for kind in (bool, complex, object, str)),
+    ],
+)
+def test_refuses_what_is_no_lattice(change: dict, message: str) -> None:
+    given = {
+        "coefficients": np.zeros((4, 4, 4)),
+        "origin_mm": (0, 0, 0),
+        "extent_mm": (1, 1, 1),
+        "n_samples": (5, 5, 5),
+    }
+    with pytest.raises(ValueError, match=message):
+        Lattice(**(given | change))

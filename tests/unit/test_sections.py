@@ -35,3 +35,9 @@ def test_equal_sections_cover_the_planes_evenly(planes_and_sections):
 def test_bounds_that_do_not_fit_are_refused(n_planes, sections, message):
     with pytest.raises(ValueError, match=message):
         section_bounds(n_planes, sections)
+
+
+@pytest.mark.parametrize("wrong", ["36", [3, 6], [(0, 3, 6)], [None], ["03", "36"], [(0, True)], None])
+def test_refuses_what_is_no_section(wrong: object) -> None:
+    with pytest.raises(ValueError, match=r"^section 0 is|^a bound of section 0 is|^the number of sections is"):
+        section_bounds(6, wrong)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ import zarr
 from linumpy.simulate import VARIANTS, simulate_acquisition
 from linumpy.simulate.__main__ import main
 from linumpy.simulate.acquisition import GREY, INCLUSION, WHITE
+from linumpy.simulate.damage import saturate_patches
 
 SMALL = (24, 61, 75)  # odd sizes, three sections of 8 planes
 
@@ -126,6 +127,16 @@ def test_integer_types_saturate_at_the_stated_level():
     assert volume.max() == 1250
     assert 0.001 < (volume == 1250).mean() < 0.2
     assert small("uint8").volume.max() <= 255
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_integers_of_any_size_saturate_without_wrapping(dtype):
+    limit = np.iinfo(dtype).max
+    volume = small(dtype=dtype, camera_offset=float(limit)).volume  # so many times the grey level
+    assert volume.min() >= limit * (1 - 1e-6)
+    patched = saturate_patches(small(dtype=dtype), 3).volume
+    assert patched.min() >= 0
+    assert patched.max() >= limit * (1 - 1e-6)
 
 
 @pytest.mark.parametrize(

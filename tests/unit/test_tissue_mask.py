@@ -4,6 +4,7 @@ import logging
 import time
 import tracemalloc
 
+import cv2
 import numpy as np
 import pytest
 import zarr
@@ -11,8 +12,9 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from linumpy import gpu
+from linumpy.intensity import mask_morphology
 from linumpy.intensity.mask_kernels import count_bins, smooth_z
-from linumpy.intensity.mask_morphology import disk
+from linumpy.intensity.mask_morphology import NOT_TISSUE, close_along_z, disk, fill_and_close
 from linumpy.intensity.mask_threshold import (
     KEY_SHIFT,
     N_KEYS,
@@ -116,6 +118,28 @@ def test_not_finite_voxels_count_as_zero():
     vol[12, 41, 40] = -np.inf
     expected = plain_mask(vol, 2.0, 3, 3, 2, 1.0)
     np.testing.assert_array_equal(compute_tissue_mask(vol, n_serial_slices=3), expected)
+
+
+@pytest.mark.parametrize("method", ["otsu", "otsu_log", "robust"])
+@pytest.mark.parametrize(("power", "dtype"), [(117, "f4"), (117, "f8"), (122, "f8"), (1000, "f8")])
+def test_the_mask_of_large_values_is_that_of_small_ones(method, power, dtype):
+    vol = acquisition().astype(dtype)
+    vol[5, 20:25, 20:25] = np.nan
+    vol[9, 40, 40] = np.inf
+    expected = compute_tissue_mask(vol, n_serial_slices=3, method=method)
+    assert expected.any()
+    large = np.ldexp(vol, power)
+    assert np.nanmax(large[np.isfinite(large)]) > 1.7e38
+    np.testing.assert_array_equal(compute_tissue_mask(large, n_serial_slices=3, method=method), expected)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(2e38, "f4"), (1e39, "f8"), (-2e38, "f4")])
+@pytest.mark.parametrize("sections", [[(0, 23)], [(z, z + 1) for z in range(23)]])
+def test_a_stream_refuses_what_is_too_large_for_its_sums(value, dtype, sections):
+    vol = acquisition().astype(dtype)
+    vol[3, 20:30, 20:30] = value
+    with pytest.raises(ValueError, match="holds finite values beyond 1"):
+        list(stream_tissue_mask(lambda z0, z1: vol[z0:z1], vol.shape, sections))
 
 
 @pytest.mark.parametrize("kind", ["frozen", "mapped", "unaligned"])
@@ -236,6 +260,37 @@ def test_memory_stays_within_what_is_told_also_where_sections_are_looked_at_ahea
     assert 0.6 < (peak - tally) / (told.bytes - 2 * tally) < 1.1  # of the second histogram little is touched
 
 
+def test_masks_that_overlap_leave_opencv_its_threads():
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    vol = acquisition((6, 30, 40))
+    try:
+        first, second = (stream_tissue_mask(lambda z0, z1: vol[z0:z1], vol.shape, [(0, 3), (3, 6)]) for _ in range(2))
+        next(first)
+        next(second)
+        first.close()
+        assert cv2.getNumThreads() == 1
+        second.close()
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
+
+
+@pytest.mark.parametrize(
+    "name", ["smoothing_sigma", "smoothing_sigma_z", "closing_radius", "z_closing_sections", "workers"]
+)
+@pytest.mark.parametrize("wrong", ["2", True, 1j, [2], np.array([2], object)], ids=repr)
+def test_refuses_settings_that_are_no_real_number(name, wrong):
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        compute_tissue_mask(acquisition((3, 20, 30)), **{name: wrong})
+
+
+@pytest.mark.parametrize("kind", [bool, complex, object, str])
+def test_refuses_volumes_that_are_not_of_real_numbers(kind):
+    with pytest.raises(TypeError, match="give real numbers"):
+        compute_tissue_mask(np.ones((3, 20, 30)).astype(kind))
+
+
 def test_an_error_of_the_reader_reaches_the_caller():
     def read(z0, z1):
         raise OSError("chunk 0/0/0 is truncated")
@@ -312,6 +367,41 @@ def test_a_closing_removes_no_tissue_at_any_face():
     closed = compute_tissue_mask(vol, closing_radius=6, z_closing_sections=1, **settings)
     assert opened.sum() == 2 * 12 * 15 + 9 * 11
     np.testing.assert_array_equal(closed, opened)  # both pieces are convex, and 3 planes lie between them
+
+
+@pytest.mark.parametrize("shape", [(50, 50), (1, 70), (37, 5)])
+def test_wide_disks_close_as_if_moved_over_the_plane(shape, monkeypatch):
+    rng = np.random.default_rng(3)
+    planes = [(rng.uniform(size=shape) < share).astype(np.uint8) for share in (0.005, 0.02, 0.1)]
+    planes += [np.ones(shape, np.uint8), np.eye(*shape, dtype=np.uint8)]
+    for radius in (33, 47, 90):
+        fast = [fill_and_close(plane, radius) for plane in planes]
+        with monkeypatch.context() as patch:
+            patch.setattr(mask_morphology, "MAX_DISTANCES", 0)
+            np.testing.assert_array_equal(fast, [fill_and_close(plane, radius) for plane in planes])
+
+
+def test_a_disk_wider_than_swept_is_not_moved_over_a_small_plane(monkeypatch):
+    monkeypatch.setattr(cv2, "morphologyEx", None)
+    assert fill_and_close(np.eye(50, dtype=np.uint8), 400).any()
+
+
+@pytest.mark.parametrize("n_planes", [1, 2, 7])
+def test_a_closing_along_z_beyond_the_volume_costs_no_more(n_planes, monkeypatch):
+    rng = np.random.default_rng(5)
+    planes = rng.choice(np.array([0, 0, 0, 1, 2], np.uint8), (n_planes, 30, 40))
+    combined = []
+    original = mask_morphology._combined
+    monkeypatch.setattr(mask_morphology, "_combined", lambda f, ps: combined.append(len(ps)) or original(f, ps))
+    for reach in (n_planes - 1, n_planes, 5000):
+        combined.clear()
+        closed = list(close_along_z(planes, n_planes, reach))
+        before = np.bitwise_or.accumulate(planes & 1)
+        after = np.bitwise_or.accumulate((planes & 1)[::-1])[::-1]
+        np.testing.assert_array_equal(closed, before & after & (planes != NOT_TISSUE))
+        assert len(combined) <= 4 * n_planes
+    told = [mask_memory((10, 50, 60), [(0, 10)], z_closing_sections=reach).bytes for reach in (9, 5000)]
+    assert told[0] == told[1]
 
 
 def test_small_pieces_are_dropped():
