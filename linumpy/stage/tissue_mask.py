@@ -23,6 +23,7 @@ from linumpy.io.digest import VolumeDigest
 from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
+from linumpy.stage.precision import SinglePrecision
 from linumpy.stage.progress import Progress
 from linumpy.stage.samples import SampleGeometry, Samples, SampleWriter
 from linumpy.stage.spool import WholePlanes
@@ -120,7 +121,13 @@ def write_tissue_mask(
             "planes": {"tissue": tissue_per_plane},
             "sections": [_stored(section) for section in found],
             "cuts": cuts,
-            "warnings": [*holes.warnings(), *mask_holes.warnings(), *mask_warnings(found), *_offset_warnings(measured)],
+            "warnings": [
+                *tap.precision.warnings(),
+                *holes.warnings(),
+                *mask_holes.warnings(),
+                *mask_warnings(found),
+                *_offset_warnings(measured),
+            ],
             "digests": {f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
         },
     )
@@ -159,15 +166,18 @@ class _Tap:
     read_image: Callable[[int, int], NDArray[Any]]
     counts: _Counts = field(default_factory=_Counts)
     digest: VolumeDigest = field(init=False)
+    precision: SinglePrecision = field(init=False)
     seen: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.digest = VolumeDigest(self.image.shape, self.image.dtype)
+        self.precision = SinglePrecision(self.image.array_path)
 
     def read(self, z_start: int, z_stop: int) -> NDArray[np.generic]:
         block = self.read_image(z_start, z_stop)
         new = block[max(0, self.seen - z_start) :]
         if len(new):
+            self.precision.add(z_stop - len(new), new)
             self.samples.add("image", z_stop - len(new), new)
             self.digest.update(z_stop - len(new), new)
             self._count(new)

@@ -1,6 +1,7 @@
 """The whole stage in one process: it is the API, however it is cut into tasks, and odd voxels have defined results."""
 
 import json
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -238,6 +239,48 @@ def test_the_input_type_on_request(tmp_path, dtype):
     voxels = metrics_of(results)["voxels"]
     assert voxels["clipped_high"] == np.count_nonzero(np.rint(as_float) > top) > 0
     assert voxels["clipped_low"] == np.count_nonzero(np.rint(as_float) < low)
+
+
+def test_float16_on_request_stays_finite(tmp_path):
+    volume = small_acquisition().volume.astype(np.float16)
+    volume[:, 20:24, 22:30] = np.finfo(np.float16).max  # in the dark of the field it is corrected beyond the type
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    as_float = open_image(run_chain(tmp_path / "f", row, **SETTINGS) / "corrected.ome.zarr").read()
+    results = run_chain(tmp_path / "i", row, output_dtype="input", **SETTINGS)
+    found = open_image(results / "corrected.ome.zarr").read()
+    np.testing.assert_array_equal(found, np.clip(as_float, -65504, 65504).astype(np.float16))
+    assert metrics_of(results)["voxels"]["clipped_high"] == np.count_nonzero(as_float >= 65520) > 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "told"),
+    [
+        ("uint32", 2**20, "integers beyond 16,777,216"),
+        ("int64", 2**20, "integers beyond 16,777,216"),
+        ("float32", 4e33, "finite voxels are beyond 1e.37"),
+        ("float64", 1e-43, "no voxel is above"),
+        ("float64", 1.0, None),
+        ("int32", 1, None),
+    ],
+)
+def test_what_single_precision_does_not_hold_is_told(tmp_path, dtype, factor, told):
+    volume = (small_acquisition().volume * np.float64(factor)).astype(dtype)
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    metrics = metrics_of(run_chain(tmp_path, row, **SETTINGS))
+    found = [warning["message"] for warning in metrics["warnings"] if warning["code"] == "single_precision"]
+    assert len(found) == (told is not None)
+    assert told is None or re.search(told, found[0])
+    if dtype == "uint32":
+        assert found[0].startswith(f"{np.count_nonzero(volume > 2**24)} voxels")
+
+
+def test_voxels_beyond_single_precision_are_refused(tmp_path, capsys):
+    volume = small_acquisition().volume.astype(np.float64)
+    volume[7, 3, 3] = -1e40
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    with pytest.raises(AssertionError, match="failed"):
+        run_chain(tmp_path, row, **SETTINGS)
+    assert "plane 7 holds voxels of up to 1e+40 in magnitude" in capsys.readouterr().err
 
 
 def test_strength_mixes_corrected_and_original(tmp_path, small):
