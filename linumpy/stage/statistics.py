@@ -83,8 +83,8 @@ class SlabStatistics:
         first = voxel // size * size
         return first, min(first + size, self.shape[axis])
 
-    def add(self, start: Triple, before: NDArray[Any], after: Floats, mask: NDArray[np.bool_]) -> None:
-        """Take a block that begins at voxel ``start`` (z, y, x) of the volume."""
+    def add(self, start: Triple, before: NDArray[Any], after: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+        """Take a block that begins at voxel ``start`` (z, y, x) of the volume; ``after`` is what is written of it."""
         stride = sample_stride(self.shape)
         y, x = (-first % stride for first in start[1:])
         rows, columns = ((first + offset) // stride for first, offset in zip(start[1:], (y, x), strict=True))

@@ -17,6 +17,7 @@ from linumpy.io.downsample import downsample
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.plan import preview
 from linumpy.plan.errors import InputError
+from linumpy.qc.evenness import evenness
 from linumpy.stage import local, spool, tuning
 from linumpy.stage.local import CorrectionParameters, correct_array
 from linumpy.stage.samples import Samples
@@ -239,6 +240,27 @@ def test_the_input_type_on_request(tmp_path, dtype):
     voxels = metrics_of(results)["voxels"]
     assert voxels["clipped_high"] == np.count_nonzero(np.rint(as_float) > top) > 0
     assert voxels["clipped_low"] == np.count_nonzero(np.rint(as_float) < low)
+
+
+def test_figures_are_those_of_the_voxels_that_are_written(tmp_path):
+    acquisition = small_acquisition("uint8")
+    volume = acquisition.volume // 40 + acquisition.tissue_mask  # rounding to few levels shows in every figure
+    volume[:, 20:24, 22:30] = 255
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    mask = write_ome_zarr(tmp_path / "m.ome.zarr", acquisition.tissue_mask)
+    results = run_chain(tmp_path, row | {"mask": mask}, output_dtype="input", **SETTINGS)
+    image = open_image(results / "corrected.ome.zarr")
+    written = image.read()
+    window = image.omero_channel["window"]
+    assert window["min"] >= written.min()
+    assert window["max"] == written.max() == 255
+    metrics = metrics_of(results)
+    medians = [np.median(plane[tissue]) for plane, tissue in zip(written, acquisition.tissue_mask, strict=True)]
+    assert metrics["planes"]["median_after"] == medians
+    with np.load(tmp_path / "correction" / "pictures.npz") as pictures:
+        np.testing.assert_array_equal(pictures["yx_after"], written[10])
+    found = evenness(written, acquisition.tissue_mask, tuple((s["z_start"], s["z_stop"]) for s in metrics["sections"]))
+    assert [s["step_after"] for s in metrics["sections"]][:2] == pytest.approx(found.steps)
 
 
 def test_float16_on_request_stays_finite(tmp_path):
