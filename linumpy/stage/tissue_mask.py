@@ -20,6 +20,7 @@ from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.tissue_mask import SectionMask, mask_warnings, stream_tissue_mask
 from linumpy.io.chunks import missing_chunks
 from linumpy.io.digest import VolumeDigest
+from linumpy.io.given_mask import tissue_of
 from linumpy.io.ome_zarr import Image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
@@ -52,7 +53,7 @@ def write_tissue_mask(
     image : Image
         The image.
     given_mask : Image or None
-        A mask to use instead of finding one; tissue is where it is not 0.
+        A mask to use instead of finding one; tissue is where it is neither 0 nor NaN.
     geometry : SampleGeometry
         What to sample.
     settings : MaskSettings
@@ -306,7 +307,7 @@ def _given_blocks(tap: _Tap, image_planes: int, mask: Image, spool: Path) -> Ite
             z_stop = min(z_start + planes.planes_per_read, n_planes)
             while tap.seen < z_stop:
                 tap.read(tap.seen, min(tap.seen + image_planes, n_planes))
-            yield z_start, planes.read(z_start, z_stop) != 0
+            yield z_start, tissue_of(planes.read(z_start, z_stop))
 
 
 def _stored(section: SectionMask) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from linumpy.gpu import require_gpu
 from linumpy.intensity.bias_model import write_json
 from linumpy.intensity.sections import Sections
+from linumpy.io.given_mask import tissue_of
 from linumpy.io.ome_zarr import Image
 from linumpy.plan.preview import in_voxels_of
 from linumpy.qc.tuning import render_tuning
@@ -63,7 +64,7 @@ def write_tuning(
         image.voxel_size_mm,
         CorrectionParameters.of(in_voxels_of(parameters, factors), workers=workers),
         candidates,
-        mask=None if given_mask is None else given_mask.read() != 0,
+        mask=None if given_mask is None else tissue_of(given_mask.read()),
     )
     output.mkdir(parents=True)
     recommended = found.candidates[found.recommended]

@@ -354,6 +354,40 @@ def test_a_mask_of_the_users_own(tmp_path, small, dtype, tissue):
     metrics_of(results)
 
 
+def test_nan_in_a_mask_is_no_tissue(tmp_path, small):
+    mask = np.full(small_acquisition().volume.shape, np.nan, np.float32)
+    mask[2:, 9:40, 11:47] = 1
+    mask[5, 12, 13] = 0
+    path = write_ome_zarr(tmp_path / "mask.ome.zarr", mask)
+    results = run_chain(tmp_path, small | {"mask": path}, **SETTINGS)
+    np.testing.assert_array_equal(open_mask(results / "mask.ome.zarr").read() != 0, mask == 1)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "told"),
+    [
+        (
+            {"voxel_um": (10, 40, 40)},
+            "voxels of 10 x 40 x 40 µm, the first at (0, 0, 0) µm, the image's of voxels of 10",
+        ),
+        ({"translation": (0, 0, 300)}, "the first at (0, 0, 300) µm"),
+        ({"translation": (5, -10, 10)}, None),
+        ({"voxel_um": (0.01, 0.02, 0.02), "unit": "millimeter"}, None),
+        ({"voxel_um": (1, 1, 1), "unit": None}, None),
+        ({"unit": None}, None),
+    ],
+)
+def test_a_mask_of_another_voxel_size_or_place_is_warned_of(tmp_path, small, geometry, told):
+    mask = np.ones(small_acquisition().volume.shape, np.uint8)
+    path = write_ome_zarr(tmp_path / "mask.ome.zarr", mask, **geometry)
+    row = small | {"mask": path}
+    found = {w["code"]: w["message"] for w in plan(tmp_path / "a", row)["report"]["warnings"]}
+    assert ("mask_place" in found) == (told is not None)
+    assert told is None or told in found["mask_place"]
+    by_hand = plan(tmp_path / "b", row, voxel_size_um=[10, 20, 20])["report"]["warnings"]
+    assert "mask_place" not in {w["code"] for w in by_hand}
+
+
 def test_ome_zarr_0_4(tmp_path, small):
     new, old = (
         run_chain(tmp_path / version, small, ome_zarr_version=version, save_bias_field=True, **SETTINGS)
