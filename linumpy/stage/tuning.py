@@ -18,6 +18,9 @@ from linumpy.stage.tune import CANDIDATES, tune
 
 __all__ = ["write_tuning"]
 
+MAX_SHRINK = 64
+"""The largest that ``nextflow_schema.json`` takes: a recommendation is a parameter file."""
+
 
 def write_tuning(
     image: Image,
@@ -90,5 +93,5 @@ def _of_full_image(changes: Mapping[str, Any], factors: Sequence[float]) -> dict
     """Return what a candidate changes; the only one in voxels, the shrink factor, in those of the full image."""
     if "shrink_factor" not in changes:
         return dict(changes)
-    shrink = [round(n * factor) for n, factor in zip(changes["shrink_factor"], factors, strict=True)]
+    shrink = [min(round(n * factor), MAX_SHRINK) for n, factor in zip(changes["shrink_factor"], factors, strict=True)]
     return {**changes, "shrink_factor": shrink}

@@ -96,6 +96,21 @@ def test_thin_sections_keep_two_planes_and_are_sampled_in_the_plane(image, monke
     assert found.sections == tuple((z, z + 2) for z in range(0, 20, 2))
 
 
+def test_sections_of_one_plane_use_a_level_that_keeps_the_planes(volume, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PREVIEW_VOXELS", 20_000)
+    path = tmp_path / "a.ome.zarr"  # planes 40 µm apart, pixels of 10 µm: levels are coarser in the plane first
+    layout = PyramidLayout.plan(volume.shape, "float32", (40, 10, 10), smallest=8)
+    builder = PyramidBuilder(create_pyramid(path, layout))
+    for z, y, x in builder.blocks():
+        builder.add(z.start, y.start, x.start, volume[z, y, x])
+    builder.close()
+    thin = tuple((z, z + 1) for z in range(40))
+    found = stand_in(open_image(path), thin, PARAMETERS)
+    # The finest that is small enough, and it has every plane.
+    assert (found.level, found.stride, found.image.shape) == (2, (1, 1, 1), (40, 15, 13))
+    assert found.sections == thin
+
+
 def test_an_image_without_levels_is_sampled(volume, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PREVIEW_VOXELS", volume.size // 4)
     found = stand_in(write(volume, tmp_path / "one.ome.zarr", 10_000), SECTIONS, PARAMETERS)

@@ -584,6 +584,13 @@ def test_tuned_parameters_are_those_of_the_full_image(tmp_path, small, monkeypat
     assert again["tissue_mask"]["geometry"]["section_shrink"] == [1, 4, 4]
 
 
+def test_tuning_recommends_what_the_schema_takes(tmp_path, small):
+    # A stand-in with every 40th voxel of a large image: 2 of them are 80 of the image's.
+    found = tuning._of_full_image({"shrink_factor": (1, 2, 2)}, (1.0, 40.0, 12.4))
+    assert found == {"shrink_factor": [1, 64, 25]}
+    assert plan(tmp_path, small, **found)["report"]["parameters"]["shrink_factor"] == [1, 64, 25]
+
+
 def test_a_gpu_that_is_not_there_is_an_error_when_tuning_too(tmp_path, small):
     with pytest.raises(AssertionError, match=r"tune.py failed"):
         run_tuning(tmp_path, small, backend="gpu")
