@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from linumpy.intensity.bias_model import BiasModel, read_json, write_json
 from linumpy.qc.metrics import acquisition_metrics
@@ -47,10 +48,11 @@ def write_report(
     output_metrics.parent.mkdir(parents=True, exist_ok=True)
     found, corrected = read_json(tissue), read_json(correction / "correction.json")
     metrics = acquisition_metrics(settings, samples, found, bias, corrected)
+    write_json(output_metrics, metrics)
     digests = {"image": found["image"]["digest"], **found["digests"], **corrected["digests"], **bias.digests()}
+    digests[output_metrics.name] = blake3(output_metrics.read_bytes()).hexdigest()
     lines = [f"{metrics['acquisition']}\t{what}\t{digest}\n" for what, digest in sorted(digests.items())]
     output_digests.write_text("".join(lines), encoding="utf-8")
-    write_json(output_metrics, metrics)
     with np.load(correction / "pictures.npz") as stored:
         pictures = _pictures(dict(stored), samples, bias)
     output_report.write_text(render_report(metrics, pictures, title=metrics["acquisition"]), encoding="utf-8")

@@ -19,9 +19,9 @@ from linumpy.intensity.offset import measure_offset
 from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.tissue_mask import SectionMask, mask_warnings, stream_tissue_mask
 from linumpy.io.chunks import missing_chunks
-from linumpy.io.digest import VolumeDigest
+from linumpy.io.digest import VolumeDigest, geometry_digest
 from linumpy.io.given_mask import tissue_of
-from linumpy.io.ome_zarr import Image
+from linumpy.io.ome_zarr import Image, open_mask
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.stage.precision import SinglePrecision
@@ -129,7 +129,10 @@ def write_tissue_mask(
                 *mask_warnings(found),
                 *_offset_warnings(measured),
             ],
-            "digests": {f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
+            "digests": {
+                f"{output_mask.name}/geometry": geometry_digest(open_mask(output_mask, validate=False)),
+                **{f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
+            },
         },
     )
 

@@ -622,11 +622,38 @@ def test_verify_names_all_that_differs_or_is_missing(tmp_path, small):
     shutil.rmtree(results / "bias")
     faults = {fault.partition(":")[0]: fault for fault in verify_acquisition(results)}
     assert sorted(faults) == [
-        "bias", "bias/gains", "bias/global", "bias/profile", *(f"bias/section {i}" for i in range(3)),
-        "corrected.ome.zarr/0", "mask.ome.zarr/0",
+        "bias", "bias/gains", "bias/geometry", "bias/global", "bias/profile", *(f"bias/section {i}" for i in range(3)),
+        "corrected.ome.zarr/0", "mask.ome.zarr/0", "mask.ome.zarr/geometry",
     ]  # fmt: skip
     assert "FileNotFoundError" in faults["bias"]
     assert "no Zarr v3 array is there" in faults["mask.ome.zarr/0"]
+
+
+def test_verify_sees_geometry_and_figures_that_are_not_those_written(tmp_path, small):
+    results = run_chain(tmp_path, small, save_bias_field=True, **SETTINGS)
+    assert verify_acquisition(results) == []
+
+    def edit(path, change):
+        """Change a JSON file, and return the names of what differs then; the file is put back."""
+        text = path.read_text()
+        content = json.loads(text)
+        change(content)
+        path.write_text(json.dumps(content))
+        faults = [fault.partition(":")[0] for fault in verify_acquisition(results)]
+        path.write_text(text)
+        return faults
+
+    def scale(content):
+        content["attributes"]["ome"]["multiscales"][0]["datasets"][-1]["coordinateTransformations"][0]["scale"][2] *= 2
+
+    sections = results / "bias" / "sections.json"
+    assert edit(sections, lambda content: content.update(voxel_size_mm=[0.01, 0.02, 0.04])) == ["bias/geometry"]
+    assert edit(sections, lambda content: content["sections"][0].update(z_stop=6)) == ["bias/geometry"]
+    for name in ("corrected.ome.zarr", "mask.ome.zarr", "bias_field.ome.zarr"):
+        assert edit(results / name / "zarr.json", scale) == [f"{name}/geometry"]
+    assert edit(results / "metrics.json", lambda content: content.update(tissue_fraction=0.5)) == ["metrics.json"]
+    (results / "metrics.json").unlink()
+    assert "metrics.json: recorded" in verify_acquisition(results)[0]
 
 
 def test_verify_goes_on_past_a_folder_without_digests(tmp_path, small, capsys):
