@@ -146,7 +146,7 @@ def correct_slab(
         {
             "z_start": z_start,
             "z_stop": z_stop,
-            "planes": statistics.planes(),
+            "planes": statistics.planes() | {"checksum": statistics.checksums.tolist()},
             "histogram": statistics.histogram(),
             "clipped": {"clipped_low": clipped.low, "clipped_high": clipped.high},
             "layout": layout.to_dict(),

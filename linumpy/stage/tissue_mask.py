@@ -119,7 +119,7 @@ def write_tissue_mask(
         {
             "image": _description(image) | {"digest": tap.digest.hexdigest()},
             "voxels": {"total": int(np.prod(image.shape)), **asdict(tap.counts)},
-            "planes": {"tissue": tissue_per_plane},
+            "planes": {"tissue": tissue_per_plane, "checksum": tap.checksums},
             "sections": [_stored(section) for section in found],
             "cuts": cuts,
             "warnings": [
@@ -171,6 +171,7 @@ class _Tap:
     counts: _Counts = field(default_factory=_Counts)
     digest: VolumeDigest = field(init=False)
     precision: SinglePrecision = field(init=False)
+    checksums: list[int] = field(default_factory=list, init=False)
     seen: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -178,12 +179,15 @@ class _Tap:
         self.precision = SinglePrecision(self.image.array_path)
 
     def read(self, z_start: int, z_stop: int) -> NDArray[np.generic]:
+        from linumpy.stage.checksum_kernels import checksum_planes  # only who reads voxels pays for Numba
+
         block = self.read_image(z_start, z_stop)
         new = block[max(0, self.seen - z_start) :]
         if len(new):
             self.precision.add(z_stop - len(new), new)
             self.samples.add("image", z_stop - len(new), new)
             self.digest.update(z_stop - len(new), new)
+            self.checksums += checksum_planes(new).tolist()
             self._count(new)
             self.seen = z_stop
         return block

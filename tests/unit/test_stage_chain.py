@@ -613,6 +613,23 @@ def test_a_chunk_file_that_got_lost_between_tasks_is_noticed(tmp_path, small, wh
     assert "1 of its chunk files" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+def test_an_image_that_changes_between_its_readings_is_noticed(tmp_path, dtype, capsys, monkeypatch):
+    path = write_ome_zarr(tmp_path / "i.ome.zarr", small_acquisition("uint8").volume.astype(dtype))
+    run = chain.run_module
+
+    def changing(name, settings, files):
+        if name == "correct":
+            zarr.open_array(path / "s0", mode="r+")[12, 40, 50] += 1
+        run(name, settings, files)
+
+    monkeypatch.setattr(chain, "run_module", changing)
+    with pytest.raises(AssertionError, match=r"report.py failed"):
+        run_chain(tmp_path, {"image": path, "n_sections": 3}, **SETTINGS)
+    assert "1 planes, the first is 12, were not the same" in capsys.readouterr().err
+    assert not (tmp_path / "results" / "a" / "digests.tsv").exists()
+
+
 def test_verify_names_all_that_differs_or_is_missing(tmp_path, small):
     results = run_chain(tmp_path, small, **SETTINGS)
     assert verify_acquisition(results) == []
