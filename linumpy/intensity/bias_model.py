@@ -157,7 +157,7 @@ class BiasModel:
         return (None if lattice is None else lattice.across if n_planes == 1 else index), n_planes
 
     def digests(self) -> dict[str, str]:
-        """Return a digest of each lattice (its geometry and control points), of the gains and of the profile."""
+        """Return a digest of each lattice (its geometry and control points), of gains, profile, sections and voxels."""
         lattices = [(f"bias/section {i}", self.section_lattice(i)) for i in range(len(self.sections))]
         lattices.append(("bias/global", self.global_lattice))
         found = {
@@ -165,7 +165,11 @@ class BiasModel:
             for name, lattice in lattices
             if lattice is not None
         }
-        levels: dict[str, Any] = {"bias/gains": self.gains, "bias/profile": self.profile}
+        levels: dict[str, Any] = {
+            "bias/gains": self.gains,
+            "bias/profile": self.profile,
+            "bias/geometry": [self.voxel_size_mm, self.sections],
+        }
         if self.match is not None:
             levels["bias/match"] = self.match["factor"]
         return found | {name: blake3(json.dumps(values).encode()).hexdigest() for name, values in levels.items()}

@@ -201,8 +201,8 @@ def cast_block(block: NDArray[np.float32], dtype: DTypeLike) -> tuple[NDArray[np
     block : ndarray of float32
         Corrected intensities.
     dtype : dtype
-        A float type converts; an integer type rounds to the nearest (halves to even), clips to its range, and
-        turns NaN into 0.
+        A float type converts, and clips what is finite to its range; an integer type rounds to the nearest (halves
+        to even), clips to its range, and turns NaN into 0.
 
     Returns
     -------
@@ -212,7 +212,16 @@ def cast_block(block: NDArray[np.float32], dtype: DTypeLike) -> tuple[NDArray[np
     """
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
-        return block.astype(dtype, copy=False), Clipped()
+        if dtype.itemsize >= block.dtype.itemsize:
+            return block.astype(dtype, copy=False), Clipped()
+        with np.errstate(over="ignore"):
+            narrow = block.astype(dtype)
+        beyond = np.isinf(narrow) & np.isfinite(block)
+        high = beyond & (narrow > 0)
+        range_of = np.finfo(dtype)
+        narrow[beyond] = np.where(high[beyond], range_of.max, range_of.min)
+        n_high = int(np.count_nonzero(high))
+        return narrow, Clipped(int(np.count_nonzero(beyond)) - n_high, n_high)
     limits = np.iinfo(dtype)
     rounded = np.rint(block, dtype=np.float64 if dtype.itemsize > 2 else np.float32)
     low, high = int(np.count_nonzero(rounded < limits.min)), int(np.count_nonzero(rounded > limits.max))

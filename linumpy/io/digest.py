@@ -3,21 +3,26 @@
 `VolumeDigest`, of an input: each plane is hashed by itself (BLAKE3 over its little-endian voxels in C order), then the
 planes' digests in order after a line with type and shape. `LevelDigest`, of a result: the same with the files that
 tasks write in place of planes, so it also tells files of other sizes apart (OME-Zarr 0.4 has smaller ones).
+`geometry_digest`, of a result's metadata: where its voxels lie.
 BLAKE3 takes 0.13 ns a byte on one core where SHA-256 takes 0.5 with the processor's own instructions.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from blake3 import blake3
 
 from linumpy.io.pyramid import LevelLayout
 
-__all__ = ["LevelDigest", "VolumeDigest"]
+if TYPE_CHECKING:
+    from linumpy.io.ome_zarr import Image
+
+__all__ = ["LevelDigest", "VolumeDigest", "geometry_digest"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -138,3 +143,9 @@ class VolumeDigest:
         for z in range(self.shape[0]):
             result.update(self._planes[z])
         return result.hexdigest()
+
+
+def geometry_digest(image: Image) -> str:
+    """Return a digest of where the voxels of each level lie: unit, scale and translation, as the metadata say."""
+    levels = [[level.dataset, level.unit, level.scale, level.translation] for level in (image, *image.levels)]
+    return blake3(json.dumps(levels).encode()).hexdigest()

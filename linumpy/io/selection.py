@@ -80,7 +80,8 @@ def _selected_index(column: str, value: int | str | None, size: int, labels: Seq
         return 0
     if isinstance(value, str):
         matches = {i for i, label in enumerate(labels[:size]) if label == value.strip()}
-        if re.fullmatch("-?[0-9]{1,18}", value.strip()):
+        # A label that reads like a number is not confused with an index that does not exist.
+        if re.fullmatch("-?[0-9]{1,18}", value.strip()) and (not matches or 0 <= int(value) < size):
             matches.add(int(value))
     else:
         matches = {int(value)}

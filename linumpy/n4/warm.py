@@ -12,7 +12,11 @@ import subprocess
 import sys
 import time
 
-OTHERS = ("linumpy.intensity.correction_kernels", "linumpy.intensity.plane_kernels")
+OTHERS = (
+    "linumpy.intensity.correction_kernels",
+    "linumpy.intensity.plane_kernels",
+    "linumpy.stage.checksum_kernels",
+)
 READY = f"import linumpy.n4.native, linumpy.intensity.mask_kernels, {', '.join(OTHERS)}"
 
 

@@ -19,6 +19,7 @@ from linumpy.intensity.sections import Sections, section_bounds
 from linumpy.intensity.tissue_mask import mask_memory
 from linumpy.io.chunks import fingerprint
 from linumpy.io.errors import OmeZarrError
+from linumpy.io.given_mask import misplaced
 from linumpy.io.ome_zarr import Image, open_image, open_mask
 from linumpy.io.pyramid import PyramidLayout, layout_like
 from linumpy.n4.grid import SampleGrid
@@ -190,6 +191,9 @@ def plan_acquisition(
         *(warning for column in missing for warning in link_warnings(column, missing[column])),
         *_implausible(image, sections, given=row.n_sections is None),
     ]
+    # A size that is given by hand tells that the metadata are wrong, most likely the mask's too.
+    if mask is not None and parameters["voxel_size_um"] is None and (told := misplaced(mask, image)):
+        warnings.append({"code": "mask_place", "message": told, "section": None})
     plan = _plan(row, files, view, missing["image"].n_missing, [code, *fingerprints], warnings)
     if found:
         what, value, why = as_reason(found)

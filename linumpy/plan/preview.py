@@ -81,11 +81,12 @@ def stand_in(image: Image, sections: Sections, parameters: Mapping[str, Any]) ->
     StandIn
     """
     thinnest = min(z_stop - z_start for z_start, z_stop in sections)
+    fewest = min(thinnest, SECTION_PLANES)
     levels = (image, *image.levels)
     usable = [
         index
         for index, level in enumerate(levels)
-        if index == 0 or thinnest * level.shape[0] >= SECTION_PLANES * image.shape[0]
+        if index == 0 or thinnest * level.shape[0] >= fewest * image.shape[0]
     ]
     small = [index for index in usable if math.prod(levels[index].shape) <= PREVIEW_VOXELS]
     index = small[0] if small else usable[-1]

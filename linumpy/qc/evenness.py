@@ -66,7 +66,7 @@ def evenness(volume: NDArray[np.floating], mask: NDArray[np.bool_], sections: Se
     volume : ndarray of float, shape (Z, Y, X)
         Intensities.
     mask : ndarray of bool, shape (Z, Y, X)
-        Tissue.
+        Tissue. Voxels that are not finite do not count.
     sections : tuple of (int, int)
         Planes of each section.
 
@@ -74,6 +74,7 @@ def evenness(volume: NDArray[np.floating], mask: NDArray[np.bool_], sections: Se
     -------
     Evenness
     """
+    mask = mask & np.isfinite(volume)
     enough = [int(np.count_nonzero(plane)) >= MIN_COMMON_TISSUE for plane in mask]
     quantiles = [
         np.percentile(plane[inside], (25, 50, 90)) if full else None

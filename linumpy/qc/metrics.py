@@ -5,7 +5,8 @@ Everything comes from what the tasks kept: samples, lattices and statistics. No 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 import linumpy
 from linumpy.intensity.along_z import AlongZ
 from linumpy.intensity.bias_model import BiasModel
-from linumpy.intensity.correction import correct_block
+from linumpy.intensity.correction import cast_block, correct_block
 from linumpy.intensity.quantiles import median, quantiles
 from linumpy.intensity.sections import Sections
 from linumpy.stage.samples import Samples
@@ -116,10 +117,12 @@ def acquisition_metrics(
     correction : mapping
         What CORRECT and ASSEMBLE found: medians per plane, clipped voxels.
     """
-    strength = settings["parameters"]["strength"]
+    parameters = settings["parameters"]
+    dtype = tissue["image"]["dtype"] if parameters["output_dtype"] == "input" else "float32"
+    written = functools.partial(_written, strength=parameters["strength"], dtype=dtype)
     planes = correction["planes"]
     plane_voxels = samples.geometry.shape[1] * samples.geometry.shape[2]
-    steps, inside = list(_steps(samples, bias, strength)), list(_inside(samples, bias, strength))
+    steps, inside = list(_steps(samples, bias, written)), list(_inside(samples, bias, written))
     sections: list[dict[str, Any]] = []
     harmonised = settings["parameters"]["harmonise"] == "gain"
     measured = samples.along_z if harmonised or settings["parameters"]["depth_profile"] else None
@@ -264,7 +267,18 @@ def _runs(there: Sequence[bool]) -> list[tuple[int, int]]:
     return [(int(first), int(stop) - 1) for first, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _steps(samples: Samples, bias: BiasModel, strength: float) -> Iterator[tuple[float | None, float | None]]:
+Written = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+"""The voxels that are written of some of the image, whose field's logarithm is the second argument (overwritten)."""
+
+
+def _written(
+    image: NDArray[np.float32], log_bias_field: NDArray[np.float32], *, strength: float, dtype: str
+) -> NDArray[np.float32]:
+    cast, _ = cast_block(correct_block(image, log_bias_field, strength=strength), dtype)
+    return cast.astype(np.float32, copy=False)
+
+
+def _steps(samples: Samples, bias: BiasModel, written: Written) -> Iterator[tuple[float | None, float | None]]:
     """Yield the step from each section to the next, before and after correction."""
     stride = samples.geometry.plane_stride
 
@@ -272,7 +286,7 @@ def _steps(samples: Samples, bias: BiasModel, strength: float) -> Iterator[tuple
         ends = sorted({plane for z_start, z_stop in bias.sections for plane in (z_start, z_stop - 1)})
         for first, images, masks in samples.blocks(ends):
             log_bias_field = bias.log_bias_field(images.shape, start=(first, 0, 0), step=(1, stride, stride))
-            yield from zip(images, correct_block(images, log_bias_field, strength=strength), masks, strict=True)
+            yield from zip(images, written(images, log_bias_field), masks, strict=True)
 
     planes = end_planes()
     last = None
@@ -289,7 +303,7 @@ def _steps(samples: Samples, bias: BiasModel, strength: float) -> Iterator[tuple
 Inside = tuple[float | None, float | None, float | None, float | None]
 
 
-def _inside(samples: Samples, bias: BiasModel, strength: float) -> Iterator[Inside]:
+def _inside(samples: Samples, bias: BiasModel, written: Written) -> Iterator[Inside]:
     """Yield each section's field range and contrasts.
 
     Percentiles 1 and 99 of the whole field over the tissue; the median over the sampled planes of the 90th over the
@@ -298,17 +312,17 @@ def _inside(samples: Samples, bias: BiasModel, strength: float) -> Iterator[Insi
     for first, stop in samples.thin_sections():
         z_start, z_stop = bias.sections[first]
         if z_stop - z_start > 1:
-            yield _inside_thick(samples, bias, first, strength)
+            yield _inside_thick(samples, bias, first, written)
             continue
         images, masks = samples.run_of_sections(first, stop)
         grid = samples.geometry.section_grid(first)
         fields = bias.log_bias_field(images.shape, start=(z_start, *grid.start[1:]), step=(1, *grid.step[1:]))
-        corrected = correct_block(images, fields.copy(), strength=strength)
+        corrected = written(images, fields.copy())
         for image, after, field, mask in zip(images, corrected, fields, masks, strict=True):
             yield *_percentiles(field, mask), plane_contrast(image, mask), plane_contrast(after, mask)
 
 
-def _inside_thick(samples: Samples, bias: BiasModel, index: int, strength: float) -> Inside:
+def _inside_thick(samples: Samples, bias: BiasModel, index: int, written: Written) -> Inside:
     grid = samples.geometry.section_grid(index)
     image, mask = samples.section(index)
     start = (bias.sections[index][0] + grid.start[0], *grid.start[1:])
@@ -319,7 +333,7 @@ def _inside_thick(samples: Samples, bias: BiasModel, index: int, strength: float
     level = np.array(bias.profile, np.float32)
     own = level[planes] - level[start[0] + grid.step[0] * nearest]
     low, high = _percentiles(log_bias_field[nearest] + own[:, None, None], mask[nearest])
-    corrected = correct_block(image, log_bias_field, strength=strength)
+    corrected = written(image, log_bias_field)
     before, after = (
         _median([plane_contrast(plane, tissue) for plane, tissue in zip(volume, mask, strict=True)])
         for volume in (image, corrected)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from linumpy.intensity.bias_model import read_json, write_json
 from linumpy.io.assemble import LinkCounts, assemble_chunks
-from linumpy.io.ome_zarr import Image
+from linumpy.io.digest import geometry_digest
+from linumpy.io.ome_zarr import Image, open_image
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, PyramidWriter, create_pyramid, finish_pyramid
 from linumpy.stage.correct import CORRECTED, FIELD, field_layout, require_files
@@ -84,6 +85,7 @@ def assemble(image: Image, slabs: Sequence[Path], output_folder: Path, output_st
             )
         else:
             finish_pyramid(writer.path, store_layout, name=f"{image.name} bias field")
+        digests[f"{name}/geometry"] = geometry_digest(open_image(writer.path, validate=False))
     output_statistics.mkdir(parents=True)
     write_json(
         output_statistics / "correction.json",

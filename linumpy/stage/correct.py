@@ -146,7 +146,7 @@ def correct_slab(
         {
             "z_start": z_start,
             "z_stop": z_stop,
-            "planes": statistics.planes(),
+            "planes": statistics.planes() | {"checksum": statistics.checksums.tolist()},
             "histogram": statistics.histogram(),
             "clipped": {"clipped_low": clipped.low, "clipped_high": clipped.high},
             "layout": layout.to_dict(),
@@ -215,17 +215,21 @@ def _correct_region(
     planes, rows, columns = region
     shape = tuple(axis.stop - axis.start for axis in region)
     divider = FieldDivider(bias, (rows.start, rows.stop), (columns.start, columns.stop), executor)
-    corrected = np.empty(shape, np.float32)
+    written = np.empty(shape, layout.dtype)
+    clipped = Clipped()
     done = planes.start
     while done < planes.stop:
         z_start, block, tissue = next(runs)
         done = z_start + len(block)
-        result = corrected[z_start - planes.start : done - planes.start]
+        run = written[z_start - planes.start : done - planes.start]
+        result = run if run.dtype == np.float32 else np.empty(run.shape, np.float32)
         keep = tissue if settings.zero_outside_mask else None
         divider.divide(block, z_start, result, strength=settings.strength, keep=keep, offset=settings.offset)
-        statistics.add((z_start, rows.start, columns.start), block, result, tissue)
-    volumes = {}
-    volumes[CORRECTED], clipped = cast_block(corrected, layout.dtype)
+        if result is not run:
+            run[:], run_clipped = cast_block(result, run.dtype)
+            clipped += run_clipped
+        statistics.add((z_start, rows.start, columns.start), block, run, tissue)
+    volumes = {CORRECTED: written}
     if settings.save_bias_field:
         volumes[FIELD] = divider.bias_field(planes.start, planes.stop)
     return volumes, clipped

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from linumpy.intensity.bias_model import BiasModel, read_json, write_json
 from linumpy.qc.metrics import acquisition_metrics
@@ -43,17 +44,33 @@ def write_report(
         Folder of statistics that ASSEMBLE left.
     output_report, output_metrics, output_digests : Path
         Files to write.
+
+    Raises
+    ------
+    ValueError
+        If the image has changed between its two readings.
     """
     output_metrics.parent.mkdir(parents=True, exist_ok=True)
     found, corrected = read_json(tissue), read_json(correction / "correction.json")
+    _require_same(found["planes"]["checksum"], corrected["planes"]["checksum"])
     metrics = acquisition_metrics(settings, samples, found, bias, corrected)
+    write_json(output_metrics, metrics)
     digests = {"image": found["image"]["digest"], **found["digests"], **corrected["digests"], **bias.digests()}
+    digests[output_metrics.name] = blake3(output_metrics.read_bytes()).hexdigest()
     lines = [f"{metrics['acquisition']}\t{what}\t{digest}\n" for what, digest in sorted(digests.items())]
     output_digests.write_text("".join(lines), encoding="utf-8")
-    write_json(output_metrics, metrics)
     with np.load(correction / "pictures.npz") as stored:
         pictures = _pictures(dict(stored), samples, bias)
     output_report.write_text(render_report(metrics, pictures, title=metrics["acquisition"]), encoding="utf-8")
+
+
+def _require_same(first: Sequence[int], second: Sequence[int]) -> None:
+    changed = [z for z, (one, other) in enumerate(zip(first, second, strict=True)) if one != other]
+    if changed:
+        raise ValueError(
+            f"the image has changed while it was worked on: {len(changed)} planes, the first is {changed[0]}, were not "
+            "the same for TISSUE_MASK and CORRECT; run again once nothing writes to it"
+        )
 
 
 def write_batch_report(acquisitions: Sequence[str], metrics: Sequence[Path], output: Path) -> None:

@@ -141,10 +141,6 @@ def open_given_mask(paths: Sequence[Path], image: Image) -> Image | None:
     The mask has the voxels of the full image, and need not have its levels.
     """
     from linumpy.io.ome_zarr import open_mask
-    from linumpy.io.sampled import sampled
+    from linumpy.io.sampled import on_grid_of
 
-    if not paths:
-        return None
-    mask = open_mask(paths[0], validate=False)
-    apart = [round(n / m) for n, m in zip(mask.shape, image.shape, strict=True)]
-    return sampled(mask, 0, apart, image.shape)
+    return on_grid_of(open_mask(paths[0], validate=False), image) if paths else None

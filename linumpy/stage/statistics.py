@@ -52,11 +52,14 @@ class SlabStatistics:
     shape: Triple
     z_start: int
     z_stop: int
+    checksums: NDArray[np.uint64] = field(init=False, repr=False)
+    """Of each plane before correction, see `linumpy.stage.checksum_kernels`."""
     _samples: dict[str, NDArray[Any]] = field(init=False, repr=False)
     _pictures: dict[str, _Picture] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         planes = self.z_stop - self.z_start
+        self.checksums = np.zeros(planes, np.uint64)
         stride = sample_stride(self.shape)
         sampled = (planes, -(-self.shape[1] // stride), -(-self.shape[2] // stride))
         self._samples = {
@@ -83,8 +86,12 @@ class SlabStatistics:
         first = voxel // size * size
         return first, min(first + size, self.shape[axis])
 
-    def add(self, start: Triple, before: NDArray[Any], after: Floats, mask: NDArray[np.bool_]) -> None:
-        """Take a block that begins at voxel ``start`` (z, y, x) of the volume."""
+    def add(self, start: Triple, before: NDArray[Any], after: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+        """Take a block that begins at voxel ``start`` (z, y, x) of the volume; ``after`` is what is written of it."""
+        from linumpy.stage.checksum_kernels import checksum_planes  # only who reads voxels pays for Numba
+
+        first_plane = start[0] - self.z_start
+        self.checksums[first_plane : first_plane + len(before)] += checksum_planes(before, *start[1:])
         stride = sample_stride(self.shape)
         y, x = (-first % stride for first in start[1:])
         rows, columns = ((first + offset) // stride for first, offset in zip(start[1:], (y, x), strict=True))

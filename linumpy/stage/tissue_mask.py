@@ -19,10 +19,12 @@ from linumpy.intensity.offset import measure_offset
 from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.tissue_mask import SectionMask, mask_warnings, stream_tissue_mask
 from linumpy.io.chunks import missing_chunks
-from linumpy.io.digest import VolumeDigest
-from linumpy.io.ome_zarr import Image
+from linumpy.io.digest import VolumeDigest, geometry_digest
+from linumpy.io.given_mask import tissue_of
+from linumpy.io.ome_zarr import Image, open_mask
 from linumpy.io.pyramid import PyramidLayout
 from linumpy.io.writer import PyramidBuilder, create_pyramid
+from linumpy.stage.precision import SinglePrecision
 from linumpy.stage.progress import Progress
 from linumpy.stage.samples import SampleGeometry, Samples, SampleWriter
 from linumpy.stage.spool import WholePlanes
@@ -51,7 +53,7 @@ def write_tissue_mask(
     image : Image
         The image.
     given_mask : Image or None
-        A mask to use instead of finding one; tissue is where it is not 0.
+        A mask to use instead of finding one; tissue is where it is neither 0 nor NaN.
     geometry : SampleGeometry
         What to sample.
     settings : MaskSettings
@@ -117,11 +119,20 @@ def write_tissue_mask(
         {
             "image": _description(image) | {"digest": tap.digest.hexdigest()},
             "voxels": {"total": int(np.prod(image.shape)), **asdict(tap.counts)},
-            "planes": {"tissue": tissue_per_plane},
+            "planes": {"tissue": tissue_per_plane, "checksum": tap.checksums},
             "sections": [_stored(section) for section in found],
             "cuts": cuts,
-            "warnings": [*holes.warnings(), *mask_holes.warnings(), *mask_warnings(found), *_offset_warnings(measured)],
-            "digests": {f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
+            "warnings": [
+                *tap.precision.warnings(),
+                *holes.warnings(),
+                *mask_holes.warnings(),
+                *mask_warnings(found),
+                *_offset_warnings(measured),
+            ],
+            "digests": {
+                f"{output_mask.name}/geometry": geometry_digest(open_mask(output_mask, validate=False)),
+                **{f"{output_mask.name}/{digest.level.path}": digest.hexdigest() for digest in mask.digests},
+            },
         },
     )
 
@@ -159,17 +170,24 @@ class _Tap:
     read_image: Callable[[int, int], NDArray[Any]]
     counts: _Counts = field(default_factory=_Counts)
     digest: VolumeDigest = field(init=False)
+    precision: SinglePrecision = field(init=False)
+    checksums: list[int] = field(default_factory=list, init=False)
     seen: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.digest = VolumeDigest(self.image.shape, self.image.dtype)
+        self.precision = SinglePrecision(self.image.array_path)
 
     def read(self, z_start: int, z_stop: int) -> NDArray[np.generic]:
+        from linumpy.stage.checksum_kernels import checksum_planes  # only who reads voxels pays for Numba
+
         block = self.read_image(z_start, z_stop)
         new = block[max(0, self.seen - z_start) :]
         if len(new):
+            self.precision.add(z_stop - len(new), new)
             self.samples.add("image", z_stop - len(new), new)
             self.digest.update(z_stop - len(new), new)
+            self.checksums += checksum_planes(new).tolist()
             self._count(new)
             self.seen = z_stop
         return block
@@ -296,7 +314,7 @@ def _given_blocks(tap: _Tap, image_planes: int, mask: Image, spool: Path) -> Ite
             z_stop = min(z_start + planes.planes_per_read, n_planes)
             while tap.seen < z_stop:
                 tap.read(tap.seen, min(tap.seen + image_planes, n_planes))
-            yield z_start, planes.read(z_start, z_stop) != 0
+            yield z_start, tissue_of(planes.read(z_start, z_stop))
 
 
 def _stored(section: SectionMask) -> dict[str, Any]:

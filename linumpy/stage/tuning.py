@@ -9,6 +9,7 @@ from typing import Any
 from linumpy.gpu import require_gpu
 from linumpy.intensity.bias_model import write_json
 from linumpy.intensity.sections import Sections
+from linumpy.io.given_mask import tissue_of
 from linumpy.io.ome_zarr import Image
 from linumpy.plan.preview import in_voxels_of
 from linumpy.qc.tuning import render_tuning
@@ -16,6 +17,9 @@ from linumpy.stage.local import CorrectionParameters
 from linumpy.stage.tune import CANDIDATES, tune
 
 __all__ = ["write_tuning"]
+
+MAX_SHRINK = 64
+"""The largest that ``nextflow_schema.json`` takes: a recommendation is a parameter file."""
 
 
 def write_tuning(
@@ -63,7 +67,7 @@ def write_tuning(
         image.voxel_size_mm,
         CorrectionParameters.of(in_voxels_of(parameters, factors), workers=workers),
         candidates,
-        mask=None if given_mask is None else given_mask.read() != 0,
+        mask=None if given_mask is None else tissue_of(given_mask.read()),
     )
     output.mkdir(parents=True)
     recommended = found.candidates[found.recommended]
@@ -89,5 +93,5 @@ def _of_full_image(changes: Mapping[str, Any], factors: Sequence[float]) -> dict
     """Return what a candidate changes; the only one in voxels, the shrink factor, in those of the full image."""
     if "shrink_factor" not in changes:
         return dict(changes)
-    shrink = [round(n * factor) for n, factor in zip(changes["shrink_factor"], factors, strict=True)]
+    shrink = [min(round(n * factor), MAX_SHRINK) for n, factor in zip(changes["shrink_factor"], factors, strict=True)]
     return {**changes, "shrink_factor": shrink}

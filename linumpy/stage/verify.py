@@ -1,18 +1,21 @@
-"""VERIFY: the voxels and lattices of a result folder, checked against the digests that were recorded with them."""
+"""VERIFY: what a result folder holds, checked against the digests that were recorded with it."""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
 
+from blake3 import blake3
+
 from linumpy.intensity.bias_model import BiasModel
-from linumpy.io.digest import LevelDigest
+from linumpy.io.digest import LevelDigest, geometry_digest
 from linumpy.io.ome_zarr import Image, open_mask
 from linumpy.io.pyramid import LevelLayout
 
 __all__ = ["verify_acquisition"]
 
 DIGESTS_FILE = "digests.tsv"
+METRICS_FILE = "metrics.json"
 
 
 def verify_acquisition(folder: Path) -> list[str]:
@@ -39,18 +42,23 @@ def verify_acquisition(folder: Path) -> list[str]:
     recorded = dict(line.split("\t")[1:] for line in record.read_text(encoding="utf-8").splitlines())
     recorded.pop("image")  # the input's
     found: dict[str, str] = {}
-    for name in sorted({what.split("/")[0] for what in recorded} - {"bias"}):
+    for name in sorted({what.split("/")[0] for what in recorded if "/" in what} - {"bias"}):
         try:
             finest = open_mask(folder / name)
         except ValueError as error:
             found[f"{name}/0"] = str(error)
             continue
+        found[f"{name}/geometry"] = geometry_digest(finest)
         for level in (finest, *finest.levels):
             found[f"{name}/{level.dataset}"] = _digest_or_fault(level)
     try:
         found |= BiasModel.load(folder / "bias").digests()
     except (OSError, ValueError, KeyError) as error:
         found["bias"] = f"{type(error).__name__}: {error}"
+    try:
+        found[METRICS_FILE] = blake3((folder / METRICS_FILE).read_bytes()).hexdigest()
+    except OSError as error:
+        found[METRICS_FILE] = f"{type(error).__name__}: {error}"
     return [
         f"{what}: recorded {recorded.get(what, 'nothing')}, found {found.get(what, 'nothing')}"
         for what in sorted(recorded.keys() | found.keys())

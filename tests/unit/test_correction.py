@@ -121,5 +121,13 @@ def test_floats_are_only_converted():
         assert counted == Clipped()
 
 
+def test_finite_voxels_stay_finite_in_a_narrow_float_type():
+    values = [65519, 65520, 1e30, -1e9, -65504, np.inf, -np.inf, np.nan, 1e-3]
+    found, counted = cast_block(np.array(values, np.float32), "float16")
+    expected = [65504, 65504, 65504, -65504, -65504, np.inf, -np.inf, np.nan, np.float16(1e-3)]
+    np.testing.assert_array_equal(found, np.array(expected, np.float16))
+    assert counted == Clipped(1, 2)
+
+
 def test_counts_add():
     assert Clipped(1, 2) + Clipped(10, 20) == Clipped(11, 22)

@@ -289,6 +289,19 @@ def test_label_that_reads_like_another_index_is_ambiguous(tmp_path):
         open_image(path, channel="2")
 
 
+def test_label_that_is_a_number_beyond_the_indices_is_a_label(tmp_path):
+    path = write_image(tmp_path / "i.zarr", volume((2, 4, 5, 6)), "czyx", channels=[{"label": "405"}, {"label": "488"}])
+    assert open_image(path, channel="488").channel == 1
+    with pytest.raises(OmeZarrError, match="channel 488 is none of them"):
+        open_image(path, channel=488)
+
+
+def test_two_channels_of_one_label_are_ambiguous(tmp_path):
+    path = write_image(tmp_path / "i.zarr", volume((2, 4, 5, 6)), "czyx", channels=[{"label": "488"}, {"label": "488"}])
+    with pytest.raises(OmeZarrError, match="names more than one"):
+        open_image(path, channel="488")
+
+
 def test_channel_axis_of_one_needs_no_selection(tmp_path):
     assert open_image(write_image(tmp_path / "i.zarr", volume((1, 4, 5, 6)), "czyx")).channel == 0
 

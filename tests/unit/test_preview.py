@@ -4,15 +4,17 @@ import shutil
 
 import numpy as np
 import pytest
+import zarr
 
-from linumpy.io.ome_zarr import open_image
+from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.io.pyramid import PyramidLayout
-from linumpy.io.sampled import sampled
+from linumpy.io.sampled import on_grid_of, sampled
 from linumpy.io.writer import PyramidBuilder, create_pyramid
 from linumpy.plan import preview as module
 from linumpy.plan.errors import InputError
 from linumpy.plan.preview import stand_in
-from tests.chain import plan
+from tests.acquisitions import write_ome_zarr
+from tests.chain import plan, run_chain, run_tuning
 
 SHAPE = (40, 60, 50)
 SECTIONS = ((0, 13), (13, 27), (27, 40))
@@ -94,6 +96,21 @@ def test_thin_sections_keep_two_planes_and_are_sampled_in_the_plane(image, monke
     assert found.sections == tuple((z, z + 2) for z in range(0, 20, 2))
 
 
+def test_sections_of_one_plane_use_a_level_that_keeps_the_planes(volume, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PREVIEW_VOXELS", 20_000)
+    path = tmp_path / "a.ome.zarr"  # planes 40 µm apart, pixels of 10 µm: levels are coarser in the plane first
+    layout = PyramidLayout.plan(volume.shape, "float32", (40, 10, 10), smallest=8)
+    builder = PyramidBuilder(create_pyramid(path, layout))
+    for z, y, x in builder.blocks():
+        builder.add(z.start, y.start, x.start, volume[z, y, x])
+    builder.close()
+    thin = tuple((z, z + 1) for z in range(40))
+    found = stand_in(open_image(path), thin, PARAMETERS)
+    # The finest that is small enough, and it has every plane.
+    assert (found.level, found.stride, found.image.shape) == (2, (1, 1, 1), (40, 15, 13))
+    assert found.sections == thin
+
+
 def test_an_image_without_levels_is_sampled(volume, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PREVIEW_VOXELS", volume.size // 4)
     found = stand_in(write(volume, tmp_path / "one.ome.zarr", 10_000), SECTIONS, PARAMETERS)
@@ -113,3 +130,54 @@ def test_missing_chunks_are_those_of_the_level_that_is_read(image, tmp_path, mon
     shutil.rmtree(store / "1" / "c")
     with pytest.raises(InputError, match=r"b\.ome\.zarr/1: none of its"):
         plan(tmp_path / "gone", row, preview=True)
+
+
+def write_levels(path, volume, widths):
+    """Write an image whose coarser levels have these widths, whether they divide its own or not."""
+    write_ome_zarr(path, volume)
+    group = zarr.open_group(path, mode="r+")
+    multiscales = group.attrs["ome"]["multiscales"]
+    width = volume.shape[2]
+    for n in widths:
+        columns = np.arange(n) * width // n
+        group.create_array(f"s{n}", data=volume[:, :, columns])
+        scale = {"type": "scale", "scale": [10.0, 20.0, 20.0 * width / n]}
+        multiscales[0]["datasets"].append({"path": f"s{n}", "coordinateTransformations": [scale]})
+    group.attrs["ome"] = {"version": "0.5", "multiscales": multiscales}
+    return path
+
+
+@pytest.mark.parametrize("stride", [1, 7])
+@pytest.mark.parametrize(
+    ("width", "of_level"), [(300, 120), (300, 200), (300, 130), (300, 150), (301, 151), (301, 150)]
+)
+def test_a_mask_is_seen_where_the_voxels_of_a_level_lie(tmp_path, width, of_level, stride):
+    column = np.broadcast_to(np.arange(width, dtype=np.uint16), (2, 3, width))
+    image = sampled(open_image(write_levels(tmp_path / "i.ome.zarr", column, [of_level])), 1, (1, 1, stride))
+    mask = on_grid_of(open_mask(write_ome_zarr(tmp_path / "m.ome.zarr", column)), image)
+    assert mask.shape == image.shape
+    found = mask.read()
+    assert found.shape == image.shape
+    # The level's voxels were taken at these places; bins of two that end early differ by one.
+    assert np.abs(found.astype(int) - image.read()).max() <= (1 if width == 301 else 0)
+    np.testing.assert_array_equal(mask.read(1, 2, slice(1, 3), slice(5, 9)), found[1:2, 1:3, 5:9])
+
+
+@pytest.mark.parametrize("width", [120, 200])
+def test_previews_and_tunings_take_a_mask_for_levels_that_do_not_divide_the_image(tmp_path, monkeypatch, width):
+    rng = np.random.default_rng(0)
+    tissue = np.zeros((8, 40, 300), bool)
+    tissue[:, 5:35, 90:270] = True
+    volume = np.where(tissue, 1000, 10) * rng.gamma(16, 1 / 16, tissue.shape)
+    row = {
+        "image": write_levels(tmp_path / "i.ome.zarr", volume.astype(np.float32), [width]),
+        "mask": write_ome_zarr(tmp_path / "m.ome.zarr", tissue),
+        "n_sections": 2,
+    }
+    monkeypatch.setattr(module, "PREVIEW_VOXELS", volume.size * width // 300)
+    results = run_chain(tmp_path / "p", row, preview=True, n_iterations=[2])
+    np.testing.assert_array_equal(
+        open_mask(results / "mask.ome.zarr").read() != 0, tissue[:, :, np.arange(width) * 300 // width]
+    )
+    monkeypatch.setattr("linumpy.stage.tuning.CANDIDATES", [("default", {})])
+    assert (run_tuning(tmp_path / "t", row, n_iterations=[2]) / "tuning.html").exists()

@@ -1,6 +1,7 @@
 """The whole stage in one process: it is the API, however it is cut into tasks, and odd voxels have defined results."""
 
 import json
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from linumpy.io.downsample import downsample
 from linumpy.io.ome_zarr import open_image, open_mask
 from linumpy.plan import preview
 from linumpy.plan.errors import InputError
+from linumpy.qc.evenness import evenness
 from linumpy.stage import local, spool, tuning
 from linumpy.stage.local import CorrectionParameters, correct_array
 from linumpy.stage.samples import Samples
@@ -240,6 +242,69 @@ def test_the_input_type_on_request(tmp_path, dtype):
     assert voxels["clipped_low"] == np.count_nonzero(np.rint(as_float) < low)
 
 
+def test_figures_are_those_of_the_voxels_that_are_written(tmp_path):
+    acquisition = small_acquisition("uint8")
+    volume = acquisition.volume // 40 + acquisition.tissue_mask  # rounding to few levels shows in every figure
+    volume[:, 20:24, 22:30] = 255
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    mask = write_ome_zarr(tmp_path / "m.ome.zarr", acquisition.tissue_mask)
+    results = run_chain(tmp_path, row | {"mask": mask}, output_dtype="input", **SETTINGS)
+    image = open_image(results / "corrected.ome.zarr")
+    written = image.read()
+    window = image.omero_channel["window"]
+    assert window["min"] >= written.min()
+    assert window["max"] == written.max() == 255
+    metrics = metrics_of(results)
+    medians = [np.median(plane[tissue]) for plane, tissue in zip(written, acquisition.tissue_mask, strict=True)]
+    assert metrics["planes"]["median_after"] == medians
+    with np.load(tmp_path / "correction" / "pictures.npz") as pictures:
+        np.testing.assert_array_equal(pictures["yx_after"], written[10])
+    found = evenness(written, acquisition.tissue_mask, tuple((s["z_start"], s["z_stop"]) for s in metrics["sections"]))
+    assert [s["step_after"] for s in metrics["sections"]][:2] == pytest.approx(found.steps)
+
+
+def test_float16_on_request_stays_finite(tmp_path):
+    volume = small_acquisition().volume.astype(np.float16)
+    volume[:, 20:24, 22:30] = np.finfo(np.float16).max  # in the dark of the field it is corrected beyond the type
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    as_float = open_image(run_chain(tmp_path / "f", row, **SETTINGS) / "corrected.ome.zarr").read()
+    results = run_chain(tmp_path / "i", row, output_dtype="input", **SETTINGS)
+    found = open_image(results / "corrected.ome.zarr").read()
+    np.testing.assert_array_equal(found, np.clip(as_float, -65504, 65504).astype(np.float16))
+    assert metrics_of(results)["voxels"]["clipped_high"] == np.count_nonzero(as_float >= 65520) > 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "told"),
+    [
+        ("uint32", 2**20, "integers beyond 16,777,216"),
+        ("int64", 2**20, "integers beyond 16,777,216"),
+        ("float32", 4e33, "finite voxels are beyond 1e.37"),
+        ("float64", 1e-43, "no voxel is above"),
+        ("float64", 1.0, None),
+        ("int32", 1, None),
+    ],
+)
+def test_what_single_precision_does_not_hold_is_told(tmp_path, dtype, factor, told):
+    volume = (small_acquisition().volume * np.float64(factor)).astype(dtype)
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    metrics = metrics_of(run_chain(tmp_path, row, **SETTINGS))
+    found = [warning["message"] for warning in metrics["warnings"] if warning["code"] == "single_precision"]
+    assert len(found) == (told is not None)
+    assert told is None or re.search(told, found[0])
+    if dtype == "uint32":
+        assert found[0].startswith(f"{np.count_nonzero(volume > 2**24)} voxels")
+
+
+def test_voxels_beyond_single_precision_are_refused(tmp_path, capsys):
+    volume = small_acquisition().volume.astype(np.float64)
+    volume[7, 3, 3] = -1e40
+    row = {"image": write_ome_zarr(tmp_path / "i.ome.zarr", volume), "n_sections": 3}
+    with pytest.raises(AssertionError, match="failed"):
+        run_chain(tmp_path, row, **SETTINGS)
+    assert "plane 7 holds voxels of up to 1e+40 in magnitude" in capsys.readouterr().err
+
+
 def test_strength_mixes_corrected_and_original(tmp_path, small):
     original = small_acquisition().volume
     found = {
@@ -287,6 +352,40 @@ def test_a_mask_of_the_users_own(tmp_path, small, dtype, tissue):
     corrected, _, _ = corrected_by_the_api(acquisition.volume, 3, acquisition.voxel_size_mm, mask=mask != 0)
     np.testing.assert_allclose(open_image(results / "corrected.ome.zarr").read(), corrected, rtol=1e-5)
     metrics_of(results)
+
+
+def test_nan_in_a_mask_is_no_tissue(tmp_path, small):
+    mask = np.full(small_acquisition().volume.shape, np.nan, np.float32)
+    mask[2:, 9:40, 11:47] = 1
+    mask[5, 12, 13] = 0
+    path = write_ome_zarr(tmp_path / "mask.ome.zarr", mask)
+    results = run_chain(tmp_path, small | {"mask": path}, **SETTINGS)
+    np.testing.assert_array_equal(open_mask(results / "mask.ome.zarr").read() != 0, mask == 1)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "told"),
+    [
+        (
+            {"voxel_um": (10, 40, 40)},
+            "voxels of 10 x 40 x 40 µm, the first at (0, 0, 0) µm, the image's of voxels of 10",
+        ),
+        ({"translation": (0, 0, 300)}, "the first at (0, 0, 300) µm"),
+        ({"translation": (5, -10, 10)}, None),
+        ({"voxel_um": (0.01, 0.02, 0.02), "unit": "millimeter"}, None),
+        ({"voxel_um": (1, 1, 1), "unit": None}, None),
+        ({"unit": None}, None),
+    ],
+)
+def test_a_mask_of_another_voxel_size_or_place_is_warned_of(tmp_path, small, geometry, told):
+    mask = np.ones(small_acquisition().volume.shape, np.uint8)
+    path = write_ome_zarr(tmp_path / "mask.ome.zarr", mask, **geometry)
+    row = small | {"mask": path}
+    found = {w["code"]: w["message"] for w in plan(tmp_path / "a", row)["report"]["warnings"]}
+    assert ("mask_place" in found) == (told is not None)
+    assert told is None or told in found["mask_place"]
+    by_hand = plan(tmp_path / "b", row, voxel_size_um=[10, 20, 20])["report"]["warnings"]
+    assert "mask_place" not in {w["code"] for w in by_hand}
 
 
 def test_ome_zarr_0_4(tmp_path, small):
@@ -485,6 +584,13 @@ def test_tuned_parameters_are_those_of_the_full_image(tmp_path, small, monkeypat
     assert again["tissue_mask"]["geometry"]["section_shrink"] == [1, 4, 4]
 
 
+def test_tuning_recommends_what_the_schema_takes(tmp_path, small):
+    # A stand-in with every 40th voxel of a large image: 2 of them are 80 of the image's.
+    found = tuning._of_full_image({"shrink_factor": (1, 2, 2)}, (1.0, 40.0, 12.4))
+    assert found == {"shrink_factor": [1, 64, 25]}
+    assert plan(tmp_path, small, **found)["report"]["parameters"]["shrink_factor"] == [1, 64, 25]
+
+
 def test_a_gpu_that_is_not_there_is_an_error_when_tuning_too(tmp_path, small):
     with pytest.raises(AssertionError, match=r"tune.py failed"):
         run_tuning(tmp_path, small, backend="gpu")
@@ -507,6 +613,23 @@ def test_a_chunk_file_that_got_lost_between_tasks_is_noticed(tmp_path, small, wh
     assert "1 of its chunk files" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+def test_an_image_that_changes_between_its_readings_is_noticed(tmp_path, dtype, capsys, monkeypatch):
+    path = write_ome_zarr(tmp_path / "i.ome.zarr", small_acquisition("uint8").volume.astype(dtype))
+    run = chain.run_module
+
+    def changing(name, settings, files):
+        if name == "correct":
+            zarr.open_array(path / "s0", mode="r+")[12, 40, 50] += 1
+        run(name, settings, files)
+
+    monkeypatch.setattr(chain, "run_module", changing)
+    with pytest.raises(AssertionError, match=r"report.py failed"):
+        run_chain(tmp_path, {"image": path, "n_sections": 3}, **SETTINGS)
+    assert "1 planes, the first is 12, were not the same" in capsys.readouterr().err
+    assert not (tmp_path / "results" / "a" / "digests.tsv").exists()
+
+
 def test_verify_names_all_that_differs_or_is_missing(tmp_path, small):
     results = run_chain(tmp_path, small, **SETTINGS)
     assert verify_acquisition(results) == []
@@ -516,11 +639,38 @@ def test_verify_names_all_that_differs_or_is_missing(tmp_path, small):
     shutil.rmtree(results / "bias")
     faults = {fault.partition(":")[0]: fault for fault in verify_acquisition(results)}
     assert sorted(faults) == [
-        "bias", "bias/gains", "bias/global", "bias/profile", *(f"bias/section {i}" for i in range(3)),
-        "corrected.ome.zarr/0", "mask.ome.zarr/0",
+        "bias", "bias/gains", "bias/geometry", "bias/global", "bias/profile", *(f"bias/section {i}" for i in range(3)),
+        "corrected.ome.zarr/0", "mask.ome.zarr/0", "mask.ome.zarr/geometry",
     ]  # fmt: skip
     assert "FileNotFoundError" in faults["bias"]
     assert "no Zarr v3 array is there" in faults["mask.ome.zarr/0"]
+
+
+def test_verify_sees_geometry_and_figures_that_are_not_those_written(tmp_path, small):
+    results = run_chain(tmp_path, small, save_bias_field=True, **SETTINGS)
+    assert verify_acquisition(results) == []
+
+    def edit(path, change):
+        """Change a JSON file, and return the names of what differs then; the file is put back."""
+        text = path.read_text()
+        content = json.loads(text)
+        change(content)
+        path.write_text(json.dumps(content))
+        faults = [fault.partition(":")[0] for fault in verify_acquisition(results)]
+        path.write_text(text)
+        return faults
+
+    def scale(content):
+        content["attributes"]["ome"]["multiscales"][0]["datasets"][-1]["coordinateTransformations"][0]["scale"][2] *= 2
+
+    sections = results / "bias" / "sections.json"
+    assert edit(sections, lambda content: content.update(voxel_size_mm=[0.01, 0.02, 0.04])) == ["bias/geometry"]
+    assert edit(sections, lambda content: content["sections"][0].update(z_stop=6)) == ["bias/geometry"]
+    for name in ("corrected.ome.zarr", "mask.ome.zarr", "bias_field.ome.zarr"):
+        assert edit(results / name / "zarr.json", scale) == [f"{name}/geometry"]
+    assert edit(results / "metrics.json", lambda content: content.update(tissue_fraction=0.5)) == ["metrics.json"]
+    (results / "metrics.json").unlink()
+    assert "metrics.json: recorded" in verify_acquisition(results)[0]
 
 
 def test_verify_goes_on_past_a_folder_without_digests(tmp_path, small, capsys):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from linumpy.qc.evenness import evenness, slow_correlation
@@ -50,6 +51,22 @@ def test_a_jump_where_no_cut_was_declared_is_told_beside_those_at_the_cuts() -> 
     assert found.inside_worst == pytest.approx(1.0, rel=0.05)
     assert found.step_worst < 0.1
     assert found.inside_median < 0.1
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize("mask_given", [False, True])
+def test_a_voxel_that_is_not_finite_does_not_count(odd: float, mask_given: bool) -> None:
+    acquisition = simulate_acquisition((12, 50, 60), sections=3, voxel_size_um=(10, 80, 80))
+    volume, mask = acquisition.volume.astype(np.float32), acquisition.tissue_mask
+    z, y, x = np.argwhere(mask[6:7])[len(np.argwhere(mask[6:7])) // 2] + (6, 0, 0)
+    volume[z, y, x] = odd
+    tuning = tune(
+        volume, 3, acquisition.voxel_size_mm, CorrectionParameters(n_iterations=(4,), workers=1),
+        [("default", {}), ("sections only", {"mode": "per_section"})], mask=mask if mask_given else None,
+    )  # fmt: skip
+    json.dumps([tuning.before, [candidate.figures for candidate in tuning.candidates]], allow_nan=False)
+    assert all(value is not None for key, value in tuning.before.items() if key != "slow_correlation")
+    assert "data:image" in render_tuning(tuning, {}, "a", acquisition.voxel_size_mm)
 
 
 def test_no_candidates_are_refused() -> None:
