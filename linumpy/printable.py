@@ -7,8 +7,9 @@ mark turns what follows around. Such characters are shown as Python writes them.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["printable", "printable_lines"]
+__all__ = ["listed", "printable", "printable_lines"]
 
 # Control, format (marks of direction too), surrogate, private use; separators of lines and paragraphs.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
@@ -31,6 +32,18 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return a text with the lines it has, each :func:`printable`."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def listed(values: Sequence[object], most: int) -> str:
+    """Return values as a sentence names them: all, or the first `most` and how many more there are.
+
+    Examples
+    --------
+    >>> listed([10, 20, 30, 40], 2)
+    '10, 20 and 2 more'
+    """
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(map(str, values[:most])) + more
 
 
 def _escaped(character: str) -> str:

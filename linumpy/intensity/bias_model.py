@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from linumpy.intensity.sections import Sections
 from linumpy.n4.lattice import Lattice, evaluate_thin
 
-__all__ = ["BiasModel", "read_json", "write_json"]
+__all__ = ["MATCH_FILE", "BiasModel", "read_json", "write_json"]
 
 SECTIONS_FILE = "sections.json"
 GLOBAL_FILE = "global.json"

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from scipy import special
 
 from linumpy.intensity.plane_ratios import PlaneRatios
-from linumpy.intensity.sections import Sections
+from linumpy.intensity.sections import Sections, equal_cuts
 
 __all__ = ["ENOUGH", "CutCheck", "FoundCuts", "check_cuts", "find_cuts"]
 
@@ -191,7 +191,7 @@ def _found(measured: _Ratios) -> tuple[FoundCuts, float]:
             scores[key] = measured.evidence(cuts) - _cost(n, cuts)
         return scores[key]
 
-    none, every = _equal(n, 1), np.arange(1, n)
+    none, every = equal_cuts(n, 1), np.arange(1, n)
     best = max((none, every, *_equal_cuts(measured), *_unequal_cuts(measured)), key=score)
     for _ in range(TURNS):
         before = best
@@ -200,7 +200,7 @@ def _found(measured: _Ratios) -> tuple[FoundCuts, float]:
         if best is before:
             break
     # Cuts that follow from no common depth have to be told one by one.
-    while len(best) and not np.array_equal(best, _equal(n, len(best) + 1)):
+    while len(best) and not np.array_equal(best, equal_cuts(n, len(best) + 1)):
         fewer = max((np.delete(best, i) for i in range(len(best))), key=score)
         if score(best) - score(fewer) > LEAST_SUPPORT:
             break
@@ -218,7 +218,7 @@ def _found(measured: _Ratios) -> tuple[FoundCuts, float]:
         if np.isfinite(measured.ratio[np.setxor1d(best, other)]).any()
     )
     sections = tuple(pairwise([0, *best.tolist(), n]))
-    equal = np.array_equal(best, _equal(n, len(sections)))
+    equal = np.array_equal(best, equal_cuts(n, len(sections)))
     if not equal and _longest_run(np.isnan(measured.ratio[1:])) >= min(np.diff(best, prepend=0, append=n)):
         evidence = 0.0  # a section may begin or end there unseen
     return FoundCuts(sections, equal, max(evidence, 0.0)), found
@@ -312,17 +312,12 @@ def _cost(n: int, cuts: Ints) -> float:
     k = len(cuts)
     if not k:
         return 0.0
-    if np.array_equal(cuts, _equal(n, k + 1)):
+    if np.array_equal(cuts, equal_cuts(n, k + 1)):
         return log(n)
     depths = np.diff(cuts)
     if k > 1 and depths.min() == depths.max() >= max(cuts[0], n - cuts[-1]):
         return 2 * log(n)  # equal but for the first and the last section, which are not whole
     return float(2 * log(n) + special.gammaln(n) - special.gammaln(k + 1) - special.gammaln(n - k))
-
-
-def _equal(n: int, n_sections: int) -> Ints:
-    """Cuts of equally deep sections, as `section_bounds` has them."""
-    return np.rint(np.arange(1, n_sections) * n / n_sections).astype(np.int64)
 
 
 def _equal_cuts(measured: _Ratios) -> Iterator[Ints]:
@@ -332,10 +327,10 @@ def _equal_cuts(measured: _Ratios) -> Iterator[Ints]:
         size = np.abs(measured.outstanding)
         size = np.minimum(np.nan_to_num(size), 3 * np.nanmedian(size))
         size -= size.mean()
-        ranked = sorted(numbers, key=lambda k: (-size[_equal(measured.n, k)].sum() / np.sqrt(k - 1), k))
+        ranked = sorted(numbers, key=lambda k: (-size[equal_cuts(measured.n, k)].sum() / np.sqrt(k - 1), k))
         numbers = sorted(ranked[:MOST_NUMBERS])
     for number in numbers:
-        yield _equal(measured.n, number)
+        yield equal_cuts(measured.n, number)
 
 
 def _unequal_cuts(measured: _Ratios) -> Iterator[Ints]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from linumpy.n4.grid import as_whole
 
-__all__ = ["Sections", "section_bounds"]
+__all__ = ["Sections", "equal_cuts", "section_bounds"]
 
 Sections = tuple[tuple[int, int], ...]
 """Planes ``(z_start, z_stop)`` of each section, in order."""
@@ -59,8 +59,18 @@ def section_bounds(n_planes: int, sections: int | Sequence[Sequence[int]] | NDAr
     n_sections = as_whole(sections, "the number of sections", 1)
     if n_sections > n_planes:
         raise ValueError(f"{n_sections} sections do not fit {n_planes} planes; give between 1 and {n_planes} sections")
-    edges = [round(i * n_planes / n_sections) for i in range(n_sections + 1)]
-    return tuple(pairwise(edges))
+    return tuple(pairwise([0, *equal_cuts(n_planes, n_sections).tolist(), n_planes]))
+
+
+def equal_cuts(n_planes: int, n_sections: int) -> NDArray[np.int64]:
+    """Return the first plane of every section but the first, of sections as equally deep as whole planes allow.
+
+    Examples
+    --------
+    >>> equal_cuts(10, 3).tolist()
+    [3, 7]
+    """
+    return np.rint(np.arange(1, n_sections) * n_planes / n_sections).astype(np.int64)
 
 
 def _checked_bounds(n_planes: int, sections: Sequence[Sequence[int]]) -> Sections:

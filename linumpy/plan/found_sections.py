@@ -22,6 +22,7 @@ from linumpy.intensity.plane_ratios import plane_ratios
 from linumpy.intensity.tissue_mask import compute_tissue_mask
 from linumpy.io.ome_zarr import Image
 from linumpy.plan.preview import in_voxels_of
+from linumpy.printable import listed
 
 __all__ = ["as_reason", "sections_of_data"]
 
@@ -130,11 +131,10 @@ def _not_told(found: FoundCuts, n_planes: int) -> str:
     )
     if not found.told:
         return f"n_sections and sections are empty, and the data do not tell where sections begin; {way_out}"
-    starts = [str(z_start) for z_start, _ in found.sections]
-    named = ", ".join(starts[:NAMED]) + (f" and {len(starts) - NAMED} more" if len(starts) > NAMED else "")
+    starts = [z_start for z_start, _ in found.sections]
     return (
         f"n_sections and sections are empty, and the data do not tell all cuts: most likely {len(starts)} sections "
-        f"begin at planes {named}; look at these planes, and {way_out}"
+        f"begin at planes {listed(starts, NAMED)}; look at these planes, and {way_out}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from linumpy.io.chunks import MissingChunks, missing_chunks, require_chunks
 from linumpy.io.errors import OmeZarrError
 from linumpy.io.ome_zarr import Image
+from linumpy.printable import listed
 
 __all__ = ["checked_chunks", "link_warnings"]
 
@@ -70,6 +71,4 @@ def link_warnings(column: str, missing: MissingChunks) -> list[dict[str, Any]]:
 def _told_links(missing: MissingChunks) -> str:
     if not missing.links:
         return ""
-    n_more = len(missing.links) - SHOWN_LINKS
-    more = f" and {n_more} more" if n_more > 0 else ""
-    return f" (symbolic links to nothing: {', '.join(missing.links[:SHOWN_LINKS])}{more})"
+    return f" (symbolic links to nothing: {listed(missing.links, SHOWN_LINKS)})"

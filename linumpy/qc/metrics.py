@@ -18,6 +18,7 @@ from linumpy.intensity.bias_model import BiasModel
 from linumpy.intensity.correction import cast_block, correct_block
 from linumpy.intensity.quantiles import median, quantiles
 from linumpy.intensity.sections import Sections
+from linumpy.printable import listed
 from linumpy.stage.samples import Samples
 
 __all__ = ["acquisition_metrics", "coefficient_of_variation", "plane_contrast", "step_ratio"]
@@ -168,12 +169,12 @@ def acquisition_metrics(
             *settings["warnings"],
             *tissue["warnings"],
             *_warnings(tissue, sections, tissue_fraction),
-            *(wrong_cuts := _wrong_cuts(tissue["cuts"], settings["parameters"]["mode"])),
+            *(wrong_cuts := _wrong_cuts(tissue["cuts"], parameters["mode"])),
             # A cut that was not declared makes the plane beside it look odd.
             *_odd_planes(
                 along_z,
                 bias,
-                put_right=settings["parameters"]["depth_profile"],
+                put_right=parameters["depth_profile"],
                 cuts=tissue["cuts"]["found"] if wrong_cuts else (),
             ),
             *_unsupported(along_z),
@@ -421,8 +422,6 @@ def _wrong_cuts(cuts: Mapping[str, Any] | None, mode: str) -> list[dict[str, Any
     if cuts is None or not cuts["differs"] or (mode == "global" and cuts["declared"] == 1):
         return []
     declared, planes = cuts["declared"], cuts["found"]
-    named = ", ".join(str(plane) for plane in planes[:LISTED_PLANES])
-    more = f" and {len(planes) - LISTED_PLANES} more" if len(planes) > LISTED_PLANES else ""
     certain = "" if cuts["certain"] else "not each of them for certain; "
     what = f"{len(planes) + 1} sections" + (" of equal depth" if cuts["equal"] else "")
     way_out = (
@@ -432,9 +431,9 @@ def _wrong_cuts(cuts: Mapping[str, Any] | None, mode: str) -> list[dict[str, Any
     )
     message = (
         f"the samplesheet has {declared} section{'s' if declared > 1 else ''}; the brightness of the planes jumps and "
-        f"repeats as that of {what} does, which begin at planes 0, {named}{more} ({certain}log evidence "
-        f"{cuts['against_declared']:.0f} against the cuts that were given). A cut in the wrong place spoils two "
-        f"sections: look at these planes; {way_out}"
+        f"repeats as that of {what} does, which begin at planes 0, {listed(planes, LISTED_PLANES)} "
+        f"({certain}log evidence {cuts['against_declared']:.0f} against the cuts that were given). A cut in the wrong "
+        f"place spoils two sections: look at these planes; {way_out}"
     )
     return [{"code": "cuts", "message": message, "section": None}]
 
@@ -449,10 +448,9 @@ def _odd_planes(
         odd.setdefault(bias.section_of(plane), []).append(plane)
     found = []
     for section, planes in odd.items():
-        named = ", ".join(str(plane) for plane in planes[:LISTED_PLANES])
-        more = f" and {len(planes) - LISTED_PLANES} more" if len(planes) > LISTED_PLANES else ""
+        named = listed(planes, LISTED_PLANES)
         one = len(planes) == 1
-        what = f"plane {named} was" if one else f"planes {named}{more} were"
+        what = f"plane {named} was" if one else f"planes {named} were"
         done = f"{'it was' if one else 'they were'} put right by {'itself' if one else 'themselves'}"
         left = f"{'it was' if one else 'they were'} left so, since depth_profile is off"
         than = f"{'its' if one else 'their'} neighbours"

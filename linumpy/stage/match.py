@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from linumpy.intensity.bias_model import BiasModel, read_json, write_json
+from linumpy.intensity.bias_model import MATCH_FILE, BiasModel, read_json, write_json
 from linumpy.intensity.correction import correct_block
 from linumpy.stage.samples import Samples
 
@@ -106,4 +106,4 @@ def write_matches(acquisitions: Sequence[str], levels: Sequence[Path], output: P
         logger.info("%s: level %s, factor %.6g", name, match["level"], match["factor"])
         folder = output / name / "bias"
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "match.json", match)
+        write_json(folder / MATCH_FILE, match)
