@@ -59,11 +59,13 @@ def section_bounds(n_planes: int, sections: int | Sequence[Sequence[int]] | NDAr
     n_sections = as_whole(sections, "the number of sections", 1)
     if n_sections > n_planes:
         raise ValueError(f"{n_sections} sections do not fit {n_planes} planes; give between 1 and {n_planes} sections")
-    return tuple(pairwise([0, *equal_cuts(n_planes, n_sections).tolist(), n_planes]))
+    # Not `equal_cuts`: what metadata claim may be beyond 64 bits, and is refused later by name.
+    edges = [round(i * n_planes / n_sections) for i in range(n_sections + 1)]
+    return tuple(pairwise(edges))
 
 
 def equal_cuts(n_planes: int, n_sections: int) -> NDArray[np.int64]:
-    """Return the first plane of every section but the first, of sections as equally deep as whole planes allow.
+    """Return the cuts of `section_bounds` for a number of sections, fast enough to try thousands of numbers.
 
     Examples
     --------

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linumpy.intensity.sections import section_bounds
+from linumpy.intensity.sections import equal_cuts, section_bounds
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n))))
@@ -41,3 +41,10 @@ def test_bounds_that_do_not_fit_are_refused(n_planes, sections, message):
 def test_refuses_what_is_no_section(wrong: object) -> None:
     with pytest.raises(ValueError, match=r"^section 0 is|^a bound of section 0 is|^the number of sections is"):
         section_bounds(6, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n_planes", [1, 2, 7, 10, 48, 151, 1000])
+def test_equal_cuts_are_those_of_the_bounds(n_planes):
+    for n_sections in range(1, n_planes + 1):
+        starts = [z_start for z_start, _ in section_bounds(n_planes, n_sections)]
+        assert equal_cuts(n_planes, n_sections).tolist() == starts[1:]
